@@ -1,0 +1,84 @@
+"""A trained model in Python: sampling and scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend import select_backend
+from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint import load as load_checkpoint
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.errors import DataError
+from charrnn.evaluation import Score, token_losses
+from charrnn.model import Model
+from charrnn.runs import find_checkpoint
+from charrnn.sampling import sample_text
+from charrnn.text import UNKNOWN
+
+
+class LanguageModel:
+    """What ``charrnn.load`` gives. Every text is read as if after a line break."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+        self.checkpoint = checkpoint
+        self.vocabulary = checkpoint.vocabulary
+        backend, self.note = select_backend(device)
+        self.model = Model(checkpoint.config, backend)
+        self.model.load(checkpoint.weights)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "auto") -> LanguageModel:
+        """See ``charrnn.load``."""
+        return cls(load_checkpoint(find_checkpoint(None if path is None else Path(path))), device)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The architecture."""
+        return self.checkpoint.config
+
+    def sample(self, prompt: str = "", *, stop: Sequence[str] = (), **config: Any) -> str:
+        """Text that continues ``prompt``; keywords are the fields of ``SampleConfig``.
+
+        Ends before the first ``stop`` string. Raises ``DataError`` for a prompt with symbols
+        outside the vocabulary, ``UsageError`` for values out of range.
+        """
+        self.check_prompt(prompt)
+        settings = SampleConfig(**{**config, "count": 1})
+        pieces = sample_text(self.model, self.vocabulary, prompt, settings, stop)
+        return "".join(piece for [piece] in pieces)
+
+    def check_prompt(self, prompt: str) -> None:
+        """Raise ``DataError`` where ``prompt`` has symbols outside the vocabulary."""
+        unknown = self.vocabulary.unknown_symbols(prompt)
+        if unknown:
+            named = ", ".join(f"{s!r} (U+{ord(s):04X})" for s in unknown[:5])
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise DataError(
+                "prompt with symbols the model does not know",
+                named + more,
+                "leave them out, or use --skip-unknown",
+            )
+
+    def logprobs(self, text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """ln P of each symbol given all before it [len(text)].
+
+        A symbol outside the vocabulary is scored as the unknown symbol.
+        """
+        ids = np.concatenate([[self.vocabulary.start], self.vocabulary.encode(text)])
+        return -token_losses(self.model, ids) if text else np.zeros(0)
+
+    def score(self, text: str) -> Score:
+        """The cross-entropy of a text and what derives from it; raises ``DataError`` if empty."""
+        if not text:
+            raise DataError("empty text", remedy="there is nothing to score")
+        return Score(
+            nats=float(-self.logprobs(text).sum()),
+            tokens=len(text),
+            unknown=int((self.vocabulary.encode(text) == UNKNOWN).sum()),
+            characters=len(text),
+            bytes=len(text.encode()),
+        )

@@ -1,0 +1,71 @@
+"""CuPy on a CUDA device. The only module that imports CuPy, and only when asked to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend.base import Array
+from charrnn.errors import DeviceUnavailableError
+
+
+def _import_cupy() -> Any:
+    try:
+        import cupy
+    except ImportError as error:
+        raise DeviceUnavailableError(
+            "CuPy is missing or does not load",
+            str(error).splitlines()[0],
+            "install it with: pip install 'charrnn[cuda12]' or 'charrnn[cuda13]'",
+        ) from error
+    return cupy
+
+
+class CupyBackend:
+    """See ``Backend``; raises ``DeviceUnavailableError`` where CuPy or a device is missing."""
+
+    def __init__(self, index: int = 0, dtype: Any = np.float32) -> None:
+        self.xp = _import_cupy()
+        self.dtype = np.dtype(dtype)
+        self.name = f"gpu:{index}"
+        runtime = self.xp.cuda.runtime
+        try:
+            count = runtime.getDeviceCount()
+        except runtime.CUDARuntimeError as error:
+            raise DeviceUnavailableError(
+                "no CUDA device can be used", str(error), "check the NVIDIA driver, or --device cpu"
+            ) from error
+        if index >= count:
+            raise DeviceUnavailableError(
+                "no such CUDA device", self.name, f"{count} found; use --device cpu or another"
+            )
+        self.xp.cuda.Device(index).use()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return self.xp.empty(shape, dtype or self.dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return self.xp.zeros(shape, dtype or self.dtype)
+
+    def to_device(self, host: np.ndarray[Any, Any], out: Array | None = None) -> Array:
+        if out is None:
+            return self.xp.asarray(host)
+        out.set(np.ascontiguousarray(host, dtype=out.dtype).reshape(out.shape))
+        return out
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        host: np.ndarray[Any, Any] = self.xp.asnumpy(array)
+        return host
+
+    def gemm(self, a: Array, b: Array, out: Array) -> Array:
+        return self.xp.matmul(a, b, out=out)
+
+    def gather(self, table: Array, ids: Array, out: Array) -> Array:
+        return self.xp.take(table, ids, axis=0, out=out)
+
+    def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
+        self.xp.add.at(table, ids, rows)
+
+    def free_memory(self) -> int:
+        return int(self.xp.cuda.runtime.memGetInfo()[0])

@@ -1,0 +1,52 @@
+"""NumPy on the CPU: the reference backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend.base import Array
+
+
+class NumpyBackend:
+    """See ``Backend``. ``dtype`` float64 is for gradient checks."""
+
+    name = "cpu"
+    xp: Any = np
+
+    def __init__(self, dtype: Any = np.float32) -> None:
+        self.dtype = np.dtype(dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return np.empty(shape, dtype or self.dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return np.zeros(shape, dtype or self.dtype)
+
+    def to_device(self, host: np.ndarray[Any, Any], out: Array | None = None) -> Array:
+        if out is None:
+            return np.array(host)
+        out[...] = host
+        return out
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.array(array)
+
+    def gemm(self, a: Array, b: Array, out: Array) -> Array:
+        return np.matmul(a, b, out=out)
+
+    def gather(self, table: Array, ids: Array, out: Array) -> Array:
+        # Any mode but "raise" lets NumPy write into `out` directly; ids are valid by construction.
+        return np.take(table, ids, axis=0, out=out, mode="clip")
+
+    def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
+        # Equal ids brought together and summed as segments: no one-hot product, no slow add.at.
+        order = np.argsort(ids, kind="stable")
+        unique, starts = np.unique(ids[order], return_index=True)
+        table[unique] += np.add.reduceat(rows[order], starts, axis=0)
+
+    def free_memory(self) -> int:
+        import psutil  # only training asks; keep it out of start-up
+
+        return int(psutil.virtual_memory().available)

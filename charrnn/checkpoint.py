@@ -1,0 +1,264 @@
+"""One checkpoint, one safetensors file: never half written, and read with distrust.
+
+The file holds float32 tensors: the weights under PyTorch's names, the optimiser's moments as
+``optim.SLOT.NAME`` and the carried recurrent state as ``state.LAYER.NAME``. Everything else is
+one canonical JSON document under the metadata key ``charrnn``, with the SHA-256 of the whole
+file, taken with the digest's own field zeroed. That shows damage; it is no signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from charrnn.cells import CELLS
+from charrnn.config import ModelConfig
+from charrnn.errors import (
+    CharrnnError,
+    DataError,
+    DivergedError,
+    InputNotFoundError,
+    InputOutputError,
+    OutputError,
+)
+from charrnn.params import parameter_shapes
+from charrnn.text import CharVocabulary
+
+VERSION = 1
+_KEY = "charrnn"
+_NO_DIGEST = "0" * 64
+_MAX_METADATA = 2**20
+_MAX_HEADER = 4 * _MAX_METADATA  # the metadata, escaped, and a line for each tensor
+_NOT_OURS = {
+    b"PK\x03\x04": "a zip archive, as .pt and .npz files are",
+    b"\x80": "a Python pickle",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
+}
+_ONLY_SAFETENSORS = "charrnn reads only the .safetensors files that it wrote"
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint holds; ``sha256`` is known once it was written or read.
+
+    weights   parameters by PyTorch's names; a tied decoder has none of its own
+    slots     moments of the optimiser, ``SLOT.NAME``; empty where they were not saved
+    states    carried state, ``LAYER.NAME`` [B, H]; empty where it was not saved
+    training  recipe and budget; ``counters`` how far it came; ``validation`` the figures there
+    corpus    sources, digest, sizes and split; ``origin`` command and environment
+    """
+
+    config: ModelConfig
+    vocabulary: CharVocabulary
+    weights: Arrays
+    slots: Arrays = field(default_factory=dict)
+    states: Arrays = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    counters: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    corpus: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+_DOCUMENTS = ("training", "counters", "validation", "corpus", "origin")
+
+
+def save(checkpoint: Checkpoint, *paths: Path) -> None:
+    """Write the checkpoint to each path, atomically; sets its ``sha256``.
+
+    Raises ``DivergedError`` for a parameter that is not finite, ``OutputError`` where the file
+    cannot be created and ``InputOutputError`` where writing fails midway; an older file of that
+    name then stays as it was.
+    """
+    data = _to_bytes(checkpoint)
+    for path in paths:
+        _write_atomically(path, data)
+
+
+def _to_bytes(checkpoint: Checkpoint) -> bytes:
+    for name, value in checkpoint.weights.items():
+        if not np.isfinite(value).all():
+            raise DivergedError("parameter is not finite, not saved", name)
+    tensors = dict(checkpoint.weights)
+    tensors |= {f"optim.{name}": value for name, value in checkpoint.slots.items()}
+    tensors |= {f"state.{name}": value for name, value in checkpoint.states.items()}
+    # safetensors writes the memory as it lies: anything but C order would come out wrong.
+    tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in tensors.items()}
+    document = {
+        "format": _KEY,
+        "version": VERSION,
+        "sha256": _NO_DIGEST,
+        "model": checkpoint.config.to_dict(),
+        "vocabulary": list(checkpoint.vocabulary.symbols),
+        **{name: getattr(checkpoint, name) for name in _DOCUMENTS},
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    data = safetensors.numpy.save(tensors, metadata={_KEY: text})
+    checkpoint.sha256 = hashlib.sha256(data).hexdigest()
+    return data.replace(_digest_field(_NO_DIGEST), _digest_field(checkpoint.sha256), 1)
+
+
+def _digest_field(digest: str) -> bytes:
+    """The field as it stands in the header: JSON inside a JSON string."""
+    return rf"\"sha256\":\"{digest}\"".encode()
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    """A temporary file beside it, flushed to the disk, then renamed over it."""
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o666 & ~_umask())
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if temporary is None:
+            raise OutputError("cannot create", path, error.strerror or str(error)) from None
+        raise InputOutputError("cannot write", path, error.strerror or str(error)) from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    Raises ``InputNotFoundError`` where there is no such file and ``DataError`` for anything
+    but a sound checkpoint of a version this program knows.
+    """
+    raw = _read(path)
+    for magic, kind in _NOT_OURS.items():
+        if raw.startswith(magic):
+            raise DataError("not a charrnn checkpoint", path, f"it is {kind}; {_ONLY_SAFETENSORS}")
+    try:
+        header = _header(raw)
+        document = _document(header)
+        _check_digest(raw, document["sha256"])
+        checkpoint = _from_document(document)
+        _check_tensors(header, checkpoint)
+        tensors = safetensors.numpy.load(raw)
+    except DataError as error:
+        raise DataError(error.what, path, error.remedy) from None
+    except CharrnnError as error:
+        raise DataError("damaged checkpoint", path, str(error)) from None
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError("damaged checkpoint", path, f"{type(error).__name__}: {error}") from None
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            raise DataError("checkpoint with numbers that are not finite", path, name)
+        kind, _, rest = name.partition(".")
+        if kind == "optim":
+            checkpoint.slots[rest] = value
+        elif kind == "state":
+            checkpoint.states[rest] = value
+        else:
+            checkpoint.weights[name] = value
+    return checkpoint
+
+
+def _read(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waits on a FIFO
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DataError("not a charrnn checkpoint", path, "it is not a regular file")
+            return file.read()
+    except FileNotFoundError:
+        raise InputNotFoundError("no such checkpoint", path) from None
+    except OSError as error:
+        raise InputOutputError("cannot read", path, error.strerror or str(error)) from None
+
+
+def _header(raw: bytes) -> dict[str, Any]:
+    length = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or not 2 <= length <= min(_MAX_HEADER, len(raw) - 8):
+        raise DataError("not a charrnn checkpoint", remedy=_ONLY_SAFETENSORS)
+    try:
+        header = json.loads(raw[8 : 8 + length])
+    except ValueError:
+        raise DataError("not a charrnn checkpoint", remedy=_ONLY_SAFETENSORS) from None
+    if not isinstance(header, dict):
+        raise DataError("not a charrnn checkpoint", remedy=_ONLY_SAFETENSORS)
+    return header
+
+
+def _document(header: dict[str, Any]) -> dict[str, Any]:
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
+        raise DataError(
+            "a safetensors file, but not a charrnn checkpoint", remedy="it lacks our metadata"
+        )
+    document = json.loads(metadata[_KEY])
+    if document["format"] != _KEY:
+        raise DataError("not a charrnn checkpoint")
+    if type(document["version"]) is not int or document["version"] > VERSION:
+        raise DataError(
+            "checkpoint of a newer charrnn",
+            remedy=f"version {document['version']}; upgrade charrnn",
+        )
+    return document  # type: ignore[no-any-return]
+
+
+def _check_digest(raw: bytes, digest: str) -> None:
+    zeroed = raw.replace(_digest_field(digest), _digest_field(_NO_DIGEST), 1)
+    if hashlib.sha256(zeroed).hexdigest() != digest:
+        raise DataError("damaged checkpoint", remedy="its SHA-256 does not match; use an older one")
+
+
+def _from_document(document: dict[str, Any]) -> Checkpoint:
+    config = ModelConfig.from_dict(document["model"])
+    vocabulary = CharVocabulary(document["vocabulary"])
+    if len(vocabulary) != config.vocab_size:
+        raise DataError("damaged checkpoint", remedy="vocabulary and model differ in size")
+    documents = {name: document[name] for name in _DOCUMENTS}
+    if not all(isinstance(value, dict) for value in documents.values()):
+        raise DataError("damaged checkpoint", remedy="its metadata is not as it should be")
+    return Checkpoint(config, vocabulary, weights={}, **documents, sha256=document["sha256"])
+
+
+def _check_tensors(header: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Compare names, shapes and types with what the configuration implies, before any is made."""
+    found = {name: tuple(entry["shape"]) for name, entry in header.items()}
+    if any(entry["dtype"] != "F32" for entry in header.values()):
+        raise DataError("damaged checkpoint", remedy="its tensors are not all float32")
+    shapes = parameter_shapes(checkpoint.config)
+    slots = {name.split(".")[1] for name in found if name.startswith("optim.")}
+    expected = dict(shapes)
+    for slot in slots:
+        expected |= {f"optim.{slot}.{name}": shape for name, shape in shapes.items()}
+    if any(name.startswith("state.") for name in found):
+        shape = (checkpoint.training["config"]["batch_size"], checkpoint.config.hidden_size)
+        for layer in range(checkpoint.config.layers):
+            for state in CELLS[checkpoint.config.cell_name].states:
+                expected[f"state.{layer}.{state}"] = shape
+    if found != expected:
+        odd = sorted(n for n in found.keys() | expected if found.get(n) != expected.get(n))
+        raise DataError("damaged checkpoint", remedy=f"missing, odd or misshapen: {odd[0]}")

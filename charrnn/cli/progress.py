@@ -1,0 +1,145 @@
+"""A training run as a person sees it: tables before, a live bar or plain lines, a summary."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from charrnn.cli.console import duration, escape, size, write
+from charrnn.cli.layers import layers
+from charrnn.training import Event, Finished, Prepared, Sampled, Saved, Step, Validated
+
+_LINE_EVERY_S = 10.0  # where there is no terminal for a bar
+_FIRST_ESTIMATE = 20  # steps: the first are slower than the rest
+_OPTIONS = {  # what options are called in the shell, where that differs from the field
+    "hidden_size": "hidden",
+    "embed_size": "embed",
+    "batch_size": "batch-size",
+    "seq_len": "seq-len",
+}
+
+
+class Progress:
+    """Draws the events of a run on stderr; the run folder's name goes to stdout."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self.bar: tqdm[Any] | None = None
+        self.steps: int | None = None
+        self.train_loss = math.nan
+        self.line_due = time.monotonic() + _LINE_EVERY_S
+        self.estimated = False
+        self.saved = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case Prepared():
+                self._prepared(event)
+            case Step():
+                self._step(event)
+            case Validated():
+                self._validated(event)
+            case Sampled():
+                self._print(_indent(escape(event.text)))
+            case Saved():
+                self.saved = event.path
+            case Finished():
+                self._finished(event)
+
+    def _print(self, text: str) -> None:
+        """A line above the bar."""
+        if self.bar is None:
+            print(text, file=sys.stderr)
+        else:
+            self.bar.write(text, file=sys.stderr)
+
+    def _prepared(self, event: Prepared) -> None:
+        corpus = event.corpus
+        facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        facts.add_row("corpus", escape(", ".join(corpus["sources"])))
+        facts.add_row("", f"{size(corpus['bytes'])}, {corpus['characters']:,} characters")
+        facts.add_row(
+            "split",
+            f"{corpus['train_symbols']:,} to train on, {corpus['valid_symbols']:,} to validate on "
+            f"({escape(corpus['split'])}, {corpus['valid_unknown']:,} outside the vocabulary)",
+        )
+        facts.add_row("vocabulary", f"{event.model.vocab_size - 1} characters and the unknown one")
+        facts.add_row("budget", _budget(event))
+        facts.add_row("chosen", _named(event.chosen) if event.chosen else "nothing: all was given")
+        facts.add_row("memory", f"about {size(event.memory)}, on {event.device}")
+        facts.add_row("run", escape(event.run))
+        self.console.print(facts)
+        self.console.print(layers(event.model, event.train.seq_len, event.train.batch_size))
+        for note in event.notes:
+            self._print(f"note: {escape(note)}")
+        self.steps = event.steps
+        if sys.stderr.isatty():
+            form = "{percentage:3.0f}%|{bar}| {desc}"
+            self.bar = tqdm(total=1.0, bar_format=form, leave=False, dynamic_ncols=True)
+
+    def _step(self, event: Step) -> None:
+        self.train_loss = event.loss
+        if not self.estimated and event.step >= _FIRST_ESTIMATE:
+            self.estimated = True
+            rate = f"{event.tokens_per_s:,.0f} characters/s"
+            self._print(f"expected time: {duration(event.remaining_s)}, at {rate}")
+        text = (
+            f"step {event.step}  loss {event.loss:.3f}  norm {event.grad_norm:.2f}  "
+            f"{event.tokens_per_s / 1000:.1f}k/s  {duration(event.remaining_s)} left"
+        )
+        if self.bar is not None:
+            self.bar.n = event.progress
+            self.bar.set_description_str(text)
+        elif time.monotonic() >= self.line_due:
+            self.line_due = time.monotonic() + _LINE_EVERY_S
+            self._print(f"{event.progress:4.0%}  {text}")
+
+    def _validated(self, event: Validated) -> None:
+        self._print(
+            f"{duration(event.elapsed_s):>7}  step {event.step}  epoch {event.epoch:.2f}  "
+            f"train {self.train_loss:.4f}  valid {event.nats:.4f} nats/char  "
+            f"{event.bits_per_character:.4f} bits/char{'  best' if event.best else ''}"
+        )
+
+    def _finished(self, event: Finished) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        self._print(
+            f"done in {duration(event.elapsed_s)}: {event.best_nats:.4f} nats/char, "
+            f"{event.best_nats / math.log(2):.4f} bits/char at step {event.best_step} (best)\n"
+            f"{event.signature}\n"
+            f'try it: charrnn sample -m "{escape(event.run)}" --prompt "The "'
+        )
+        write(event.run + "\n")
+
+
+def _budget(event: Prepared) -> str:
+    steps = f", {event.steps:,} steps" if event.steps and event.budget.steps is None else ""
+    window = f"windows of {event.train.batch_size} x {event.train.seq_len}"
+    return f"{event.budget.describe()}{steps}, {window}, {event.train.evals} validations"
+
+
+def _named(chosen: dict[str, Any]) -> str:
+    return " ".join(f"--{_OPTIONS.get(name, name)} {value:g}" for name, value in chosen.items())
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,23 @@
+"""The layers of a network, each with its forward and its backward pass written out.
+
+A layer is made for a fixed window of T time steps and B sequences and owns the buffers for
+it; results are views into these, valid until the next call.
+"""
+
+from charrnn.layers.dropout import Dropout
+from charrnn.layers.embedding import Embedding
+from charrnn.layers.head import Head, cross_entropy, cross_entropy_backward, log_softmax
+from charrnn.layers.scan import Scan
+from charrnn.layers.stack import Stack, States
+
+__all__ = [
+    "Dropout",
+    "Embedding",
+    "Head",
+    "Scan",
+    "Stack",
+    "States",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "log_softmax",
+]

@@ -1,0 +1,81 @@
+"""Before the first step: what the model is made of and what it will take."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from charrnn.backend import Backend
+from charrnn.cells import CELLS
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import MemoryLimitError
+from charrnn.optim import OPTIMIZERS
+from charrnn.params import Shapes, count, parameter_shapes
+
+
+class LayerRow(NamedTuple):
+    """A layer as the table shows it; shapes are those of its output and its parameters."""
+
+    name: str
+    kind: str
+    output: tuple[int | str, ...]
+    shapes: Shapes
+    parameters: int
+
+
+def layer_table(
+    config: ModelConfig, steps: int | str = "T", batch: int | str = "B"
+) -> list[LayerRow]:
+    """The layers from input to output with their parameters."""
+    shapes = parameter_shapes(config)
+    H = config.hidden_size
+    cell = config.cell.upper() + (f" ({config.activation})" if config.cell == "rnn" else "")
+    parts = [("encoder", "Embedding", config.embed_size, "encoder.")]
+    parts += [(f"rnn.{n}", cell, H, f"_l{n}") for n in range(config.layers)]
+    tied = " (tied)" if config.tie else ""
+    parts += [("decoder", f"Linear{tied}", config.vocab_size, "decoder.")]
+    rows = []
+    for name, kind, width, mark in parts:
+        own = {n: s for n, s in shapes.items() if n.startswith(mark) or n.endswith(mark)}
+        rows.append(LayerRow(name, kind, (steps, batch, width), own, count(own)))
+    return rows
+
+
+def memory_estimate(config: ModelConfig, train: TrainConfig, valid_lanes: int) -> int:
+    """Bytes that a training run takes at its peak, apart from the text, from the shapes alone."""
+    cell = CELLS[config.cell_name]
+    T, B = train.seq_len, train.batch_size
+    V, E, H = config.vocab_size, config.embed_size, config.hidden_size
+    K = len(cell.gates)
+    parameters = count(parameter_shapes(config))
+    slots = len(OPTIMIZERS[train.optimizer].slots)
+
+    def window(steps: int, lanes: int) -> int:
+        states = len(cell.states) * (steps + 1) * lanes * H
+        layer = steps * lanes * (K + cell.saved) * H + states + K * H * H
+        return config.layers * layer + steps * lanes * (E + 2 * V)
+
+    # Backward: the gradient of every layer's input, and the recurrent one where it differs.
+    inputs = E + (config.layers - 1) * H
+    gradients = T * B * (inputs + H + (0 if cell.additive else config.layers * K * H))
+    dropout = T * B * (inputs + H) * 2.5 if config.dropout else 0
+    floats = (
+        parameters * (3 + slots)  # weights, gradients, scratch and moments
+        + parameters * (1 + slots)  # a checkpoint in the making
+        + window(T, B)
+        + window(128, valid_lanes)
+        + gradients
+        + dropout
+    )
+    return math.ceil(4 * floats)
+
+
+def check_memory(estimate: int, backend: Backend) -> None:
+    """Raise ``MemoryLimitError`` where the estimate is more than the device has free."""
+    free = backend.free_memory()
+    if estimate > free:
+        raise MemoryLimitError(
+            "not enough memory",
+            f"the run needs about {estimate / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+            "use a smaller --hidden, --layers, --batch-size or --seq-len",
+        )

@@ -1,0 +1,120 @@
+"""From what the user said and the size of the text to a complete configuration.
+
+Small texts are soon known by heart, so they get small models, much dropout and many epochs;
+large ones are limited by time and get few epochs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+from charrnn.config import Budget, ModelConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be said of a training run; None: chosen from the text and the other options.
+
+    Names and meanings are those of ``ModelConfig``, ``TrainConfig`` and ``Budget``.
+    """
+
+    cell: str = "lstm"
+    activation: str = "tanh"
+    layers: int | None = None
+    hidden_size: int | None = None
+    embed_size: int | None = None
+    dropout: float | None = None
+    tie: bool = False
+    batch_size: int | None = None
+    seq_len: int | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    lr: float | None = None
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: float = 0.02
+    clip: float = 1.0
+    init: str = "orthogonal"
+    valid_fraction: float = 0.1
+    evals: int = 10
+    seed: int = 0
+
+
+class Recipe(NamedTuple):
+    """Sizes that suit a text."""
+
+    layers: int
+    hidden_size: int
+    dropout: float
+    epochs: int
+    batch_size: int
+    seq_len: int
+
+
+#: Recipes by the largest number of training symbols that they are for.
+_RECIPES = (
+    (5_000, Recipe(1, 64, 0.2, 60, 4, 32)),
+    (50_000, Recipe(1, 128, 0.4, 50, 8, 64)),
+    (300_000, Recipe(1, 256, 0.5, 40, 16, 96)),
+    (3_000_000, Recipe(1, 384, 0.3, 16, 32, 96)),
+    (30_000_000, Recipe(2, 384, 0.1, 4, 64, 96)),
+)
+_LARGEST = Recipe(2, 512, 0.0, 1, 64, 128)
+
+_MIN_SEQ_LEN = 16
+
+#: Learning rates by optimiser; the plain RNN explodes at rates that gated cells bear.
+_RATES = {"adam": 4e-3, "rmsprop": 2e-3, "sgd": 1.0}
+_PLAIN_RNN_RATE = 0.4
+
+
+def recommend(symbols: int) -> Recipe:
+    """The recipe for a text with this many symbols to train on.
+
+    Window and batch shrink where the text would not fill four of them.
+    """
+    recipe = next((r for limit, r in _RECIPES if symbols <= limit), _LARGEST)
+    seq_len = max(_MIN_SEQ_LEN, min(recipe.seq_len, symbols // 4))
+    batch_size = max(1, min(recipe.batch_size, symbols // (4 * seq_len)))
+    return recipe._replace(seq_len=seq_len, batch_size=batch_size)
+
+
+class Resolved(NamedTuple):
+    """A complete configuration, and by name what was chosen in it."""
+
+    model: ModelConfig
+    train: TrainConfig
+    budget: Budget
+    chosen: dict[str, Any]
+
+
+def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
+    """Fill in what ``options`` leave open; raises ``UsageError`` for what makes no sense."""
+    values = asdict(options)
+    given = {name for name, value in values.items() if value is not None}
+    recipe = recommend(symbols)._asdict()
+    if given & {"epochs", "steps", "minutes"}:
+        del recipe["epochs"]
+    for name, value in recipe.items():
+        if values[name] is None:
+            values[name] = value
+    if values["embed_size"] is None:
+        values["embed_size"] = values["hidden_size"]
+    if values["lr"] is None:
+        rate = _RATES.get(options.optimizer, 0.0)
+        values["lr"] = rate * (_PLAIN_RNN_RATE if options.cell == "rnn" else 1)
+    chosen = {n: v for n, v in values.items() if v is not None and n not in given}
+
+    def part(kind: type[Any]) -> dict[str, Any]:
+        return {f.name: values[f.name] for f in fields(kind) if f.name in values}
+
+    return Resolved(
+        ModelConfig(vocab_size=vocab_size, **part(ModelConfig)),
+        TrainConfig(**part(TrainConfig)),
+        Budget(**part(Budget)),
+        chosen,
+    )

@@ -1,0 +1,157 @@
+"""From logits to symbols, and from symbols to text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from charrnn.config import SampleConfig
+from charrnn.layers import States
+from charrnn.model import Model
+from charrnn.rng import SAMPLE, generator
+from charrnn.text import UNKNOWN, CharVocabulary, Ids
+
+_CHUNK = 128  # time steps of a prompt read at once
+_DRAWS = 256  # random numbers made at once
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def probabilities(logits: Floats, config: SampleConfig) -> Floats:
+    """The distribution that symbols are drawn from: logits [B, V] -> probabilities [B, V].
+
+    The unknown symbol gets none. Temperature divides the logits; of what that gives, top-k keeps
+    the k likeliest, top-p the likeliest that together reach p (Holtzman et al. 2020), min-p
+    those at least ``min_p`` times as likely as the first (Nguyen et al. 2024).
+    """
+    logits = logits.astype(np.float64)
+    logits[:, UNKNOWN] = -np.inf
+    logits -= logits.max(axis=1, keepdims=True)
+    p = np.exp(logits / config.temperature)
+    p /= p.sum(axis=1, keepdims=True)
+    if config.top_k or config.top_p < 1 or config.min_p:
+        order = np.argsort(-p, axis=1, kind="stable")
+        ranked = np.take_along_axis(p, order, axis=1)
+        before = np.cumsum(ranked, axis=1) - ranked
+        drop = (before >= config.top_p) | (ranked < config.min_p * ranked[:, :1])
+        if config.top_k:
+            drop[:, config.top_k :] = True
+        drop[:, 0] = False
+        np.put_along_axis(p, order, np.where(drop, 0, ranked), axis=1)
+        p /= p.sum(axis=1, keepdims=True)
+    return p
+
+
+def pick(logits: Floats, config: SampleConfig, draws: Floats) -> Ids:
+    """One id for each row: logits [B, V], draws [B] uniform in [0, 1) -> ids [B].
+
+    The same draws give the same ids on every device, as long as the logits agree to rounding.
+    """
+    if config.temperature == 0:
+        ids = logits[:, UNKNOWN + 1 :].argmax(axis=1) + UNKNOWN + 1
+    else:
+        cumulative = np.cumsum(probabilities(logits, config), axis=1)
+        # The inverse of the distribution; "<=" never takes a symbol of probability 0.
+        ids = (cumulative <= draws[:, None] * cumulative[:, -1:]).sum(axis=1)
+    return np.asarray(ids, dtype=np.int32)
+
+
+def read_context(model: Model, ids: Ids) -> tuple[States, Floats]:
+    """Run over a context [N], N > 0: the state after it and the logits [1, V] of what follows."""
+    states: States | None = None
+    whole = len(ids) - len(ids) % _CHUNK
+    for steps, part in ((_CHUNK, ids[:whole]), (1, ids[whole:])):
+        if not len(part):
+            continue
+        window = model.window(steps, 1)
+        if states is not None:
+            set_states(window.states, states)
+        for t in range(0, len(part), steps):
+            logits = window.logits(part[t : t + steps, None])
+        states = window.states
+    assert states is not None
+    return states, model.backend.to_host(logits[-1:])
+
+
+def set_states(to: States, source: States) -> None:
+    """Copy states, from one sequence to each of many if need be ([1, H] -> [B, H])."""
+    for to_layer, source_layer in zip(to, source, strict=True):
+        for to_state, source_state in zip(to_layer, source_layer, strict=True):
+            to_state[...] = source_state
+
+
+def sample_ids(model: Model, context: Ids, config: SampleConfig) -> Iterator[Ids]:
+    """Draw ``config.length`` times the next id of each of ``config.count`` sequences: ids [B].
+
+    All start from ``context`` [N], N > 0. Every sequence has a generator of its own, derived
+    from the seed and its number.
+    """
+    states, logits = read_context(model, context)
+    window = model.window(1, config.count)
+    set_states(window.states, states)
+    logits = np.repeat(logits, config.count, axis=0)
+    generators = [generator(config.seed, SAMPLE, k) for k in range(config.count)]
+    for n in range(config.length):
+        if n % _DRAWS == 0:
+            draws = np.stack([g.random(_DRAWS) for g in generators], axis=1)
+        ids = pick(logits, config, draws[n % _DRAWS])
+        yield ids
+        if n + 1 < config.length:
+            logits = model.backend.to_host(window.logits(ids[None]))
+
+
+def sample_text(
+    model: Model,
+    vocabulary: CharVocabulary,
+    prompt: str,
+    config: SampleConfig,
+    stop: Sequence[str] = (),
+) -> Iterator[list[str]]:
+    """Pieces of text as they are drawn, one for each sequence and step; the prompt is not in them.
+
+    A sequence ends before the first ``stop`` string that it draws; text that may turn out to be
+    one is held back until that is certain. The prompt is read as if after a line break.
+    """
+    context = np.concatenate([[vocabulary.start], vocabulary.encode(prompt)])
+    ends = [_StopScanner(stop) for _ in range(config.count)]
+    for ids in sample_ids(model, context, config):
+        yield [end.feed(s) for end, s in zip(ends, vocabulary.decode(ids), strict=True)]
+        if all(end.stopped for end in ends):
+            return
+    yield [end.flush() for end in ends]
+
+
+class _StopScanner:
+    """Passes text on, up to the first stop string in it."""
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self.stop = stop
+        self.held = ""
+        self.stopped = False
+
+    def feed(self, piece: str) -> str:
+        """The text that is now certain to come before a stop string."""
+        if self.stopped:
+            return ""
+        self.held += piece
+        found = [at for at in map(self.held.find, self.stop) if at >= 0]
+        if found:
+            self.stopped = True
+            text, self.held = self.held[: min(found)], ""
+            return text
+        possible = max((self._overlap(s) for s in self.stop), default=0)
+        cut = len(self.held) - possible
+        text, self.held = self.held[:cut], self.held[cut:]
+        return text
+
+    def _overlap(self, stop: str) -> int:
+        """The length of the longest end of what is held that begins ``stop``."""
+        longest = min(len(stop) - 1, len(self.held))
+        return next((n for n in range(longest, 0, -1) if self.held.endswith(stop[:n])), 0)
+
+    def flush(self) -> str:
+        """What was held back, at the end."""
+        text, self.held = self.held, ""
+        return text

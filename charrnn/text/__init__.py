@@ -1,0 +1,16 @@
+"""From files to ids: reading, vocabulary, streams of windows."""
+
+from charrnn.text.corpus import STDIN, Corpus, read_corpus
+from charrnn.text.streams import TrainingStream, scoring_lanes
+from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids
+
+__all__ = [
+    "STDIN",
+    "UNKNOWN",
+    "CharVocabulary",
+    "Corpus",
+    "Ids",
+    "TrainingStream",
+    "read_corpus",
+    "scoring_lanes",
+]

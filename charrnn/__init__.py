@@ -18,7 +18,7 @@ from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
-    from charrnn.training import Event
+    from charrnn.events import Event
 
 __all__ = ["CharrnnError", "__version__", "load", "train"]
 __version__ = "0.1.0"

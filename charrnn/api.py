@@ -80,5 +80,5 @@ class LanguageModel:
             tokens=len(text),
             unknown=int((self.vocabulary.encode(text) == UNKNOWN).sum()),
             characters=len(text),
-            bytes=len(text.encode()),
+            bytes=len(text.encode(errors="surrogatepass")),
         )

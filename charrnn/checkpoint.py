@@ -8,6 +8,7 @@ file, taken with the digest's own field zeroed. That shows damage; it is no sign
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -80,7 +81,7 @@ _DOCUMENTS = ("training", "counters", "validation", "corpus", "origin")
 def save(checkpoint: Checkpoint, *paths: Path) -> None:
     """Write the checkpoint to each path, atomically; sets its ``sha256``.
 
-    Raises ``DivergedError`` for a parameter that is not finite, ``OutputError`` where the file
+    Raises ``DivergedError`` for numbers that are not finite, ``OutputError`` where the file
     cannot be created and ``InputOutputError`` where writing fails midway; an older file of that
     name then stays as it was.
     """
@@ -90,12 +91,12 @@ def save(checkpoint: Checkpoint, *paths: Path) -> None:
 
 
 def _to_bytes(checkpoint: Checkpoint) -> bytes:
-    for name, value in checkpoint.weights.items():
-        if not np.isfinite(value).all():
-            raise DivergedError("parameter is not finite, not saved", name)
     tensors = dict(checkpoint.weights)
     tensors |= {f"optim.{name}": value for name, value in checkpoint.slots.items()}
     tensors |= {f"state.{name}": value for name, value in checkpoint.states.items()}
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            raise DivergedError("numbers are not finite, not saved", name)
     # safetensors writes the memory as it lies: anything but C order would come out wrong.
     tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in tensors.items()}
     document = {
@@ -155,9 +156,6 @@ def load(path: Path) -> Checkpoint:
     but a sound checkpoint of a version this program knows.
     """
     raw = _read(path)
-    for magic, kind in _NOT_OURS.items():
-        if raw.startswith(magic):
-            raise DataError("not a charrnn checkpoint", path, f"it is {kind}; {_ONLY_SAFETENSORS}")
     try:
         header = _header(raw)
         document = _document(header)
@@ -186,11 +184,9 @@ def load(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waits on a FIFO
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise DataError("not a charrnn checkpoint", path, "it is not a regular file")
-            return file.read()
+        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would be waited for
+            raise DataError("not a charrnn checkpoint", path, "it is not a regular file")
+        return path.read_bytes()
     except FileNotFoundError:
         raise InputNotFoundError("no such checkpoint", path) from None
     except OSError as error:
@@ -199,14 +195,13 @@ def _read(path: Path) -> bytes:
 
 def _header(raw: bytes) -> dict[str, Any]:
     length = int.from_bytes(raw[:8], "little")
-    if len(raw) < 8 or not 2 <= length <= min(_MAX_HEADER, len(raw) - 8):
-        raise DataError("not a charrnn checkpoint", remedy=_ONLY_SAFETENSORS)
-    try:
-        header = json.loads(raw[8 : 8 + length])
-    except ValueError:
-        raise DataError("not a charrnn checkpoint", remedy=_ONLY_SAFETENSORS) from None
+    header = None
+    if 2 <= length <= min(_MAX_HEADER, len(raw) - 8):
+        with contextlib.suppress(ValueError):
+            header = json.loads(raw[8 : 8 + length])
     if not isinstance(header, dict):
-        raise DataError("not a charrnn checkpoint", remedy=_ONLY_SAFETENSORS)
+        kinds = [f"it is {kind}; " for magic, kind in _NOT_OURS.items() if raw.startswith(magic)]
+        raise DataError("not a charrnn checkpoint", remedy="".join(kinds) + _ONLY_SAFETENSORS)
     return header
 
 
@@ -219,11 +214,11 @@ def _document(header: dict[str, Any]) -> dict[str, Any]:
     document = json.loads(metadata[_KEY])
     if document["format"] != _KEY:
         raise DataError("not a charrnn checkpoint")
-    if type(document["version"]) is not int or document["version"] > VERSION:
-        raise DataError(
-            "checkpoint of a newer charrnn",
-            remedy=f"version {document['version']}; upgrade charrnn",
-        )
+    version = document["version"]
+    if type(version) is not int or version < 1:
+        raise DataError("damaged checkpoint", remedy=f"version {version!r}")
+    if version > VERSION:
+        raise DataError("checkpoint of a newer charrnn", remedy=f"version {version}; upgrade")
     return document  # type: ignore[no-any-return]
 
 

@@ -45,6 +45,8 @@ class _Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """From exactly these fields; raises ``UsageError`` for others and for wrong types."""
+        if not isinstance(values, dict):
+            raise UsageError("configuration that is not a dictionary", repr(values))
         known = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
         if set(values) != set(known):
             odd = ", ".join(sorted(set(values) ^ set(known)))
@@ -125,7 +127,8 @@ class Budget(_Config):
     def describe(self) -> str:
         """For people: ``8 minutes``."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        return " and ".join(f"{value:g} {name}" for name, value in given.items()) or "none"
+        numbers = {n: str(v) if isinstance(v, int) else f"{v:g}" for n, v in given.items()}
+        return " and ".join(f"{value} {name}" for name, value in numbers.items()) or "none"
 
 
 @dataclass(frozen=True)

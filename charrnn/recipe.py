@@ -43,6 +43,18 @@ class Options:
     evals: int = 10
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ``UsageError`` for what makes no sense whatever the text: before it is read."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        del given["tie"]  # whether sizes fit it shows when all are known
+        TrainConfig(**_part(TrainConfig, given))
+        ModelConfig(vocab_size=2, **_part(ModelConfig, given))
+
+
+def _part(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` that are fields of ``kind``."""
+    return {f.name: values[f.name] for f in fields(kind) if f.name in values}
+
 
 class Recipe(NamedTuple):
     """Sizes that suit a text."""
@@ -105,16 +117,12 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
     if values["embed_size"] is None:
         values["embed_size"] = values["hidden_size"]
     if values["lr"] is None:
-        rate = _RATES.get(options.optimizer, 0.0)
+        rate = _RATES[options.optimizer]
         values["lr"] = rate * (_PLAIN_RNN_RATE if options.cell == "rnn" else 1)
     chosen = {n: v for n, v in values.items() if v is not None and n not in given}
-
-    def part(kind: type[Any]) -> dict[str, Any]:
-        return {f.name: values[f.name] for f in fields(kind) if f.name in values}
-
     return Resolved(
-        ModelConfig(vocab_size=vocab_size, **part(ModelConfig)),
-        TrainConfig(**part(TrainConfig)),
-        Budget(**part(Budget)),
+        ModelConfig(vocab_size=vocab_size, **_part(ModelConfig, values)),
+        TrainConfig(**_part(TrainConfig, values)),
+        Budget(**_part(Budget, values)),
         chosen,
     )

@@ -11,6 +11,7 @@ from typing import IO, Any
 from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import InputNotFoundError, OutputError
+from charrnn.text import is_folder
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
@@ -26,7 +27,7 @@ class RunFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if list_steps(path) or (path / LOG).exists():
+            if _in_run(path) or (path / LOG).exists():
                 raise OutputError("folder already holds a run", path, "choose another with -o")
             self._log: IO[str] = (path / LOG).open("x", encoding="utf-8")
         except OSError as error:
@@ -35,7 +36,7 @@ class RunFolder:
     @classmethod
     def named_after(cls, stem: str) -> RunFolder:
         """A new folder under ``checkpoints/``: the name given, then with -2, -3 and so on."""
-        name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "run"
+        name = re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:60] or "run"
         for number in itertools.count(1):
             path = RUNS / (name if number == 1 else f"{name}-{number}")
             if not path.exists():
@@ -77,7 +78,7 @@ def find_checkpoint(model: Path | None) -> Path:
                 "no model given and no run found", f"{RUNS}/", "train one: charrnn train TEXT"
             )
         model = max(runs, key=lambda run: _in_run(run)[-1].stat().st_mtime_ns)
-    if not model.is_dir():
+    if not is_folder(model):
         return model
     found = _in_run(model)
     if not found:

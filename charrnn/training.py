@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import platform
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,106 +22,26 @@ from charrnn import __version__
 from charrnn.backend import Array, Backend, select_backend
 from charrnn.cells import CELLS
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import Budget, ModelConfig, SampleConfig, TrainConfig
-from charrnn.errors import DataError, DivergedError, UsageError
+from charrnn.config import SampleConfig
+from charrnn.errors import DivergedError, UsageError
 from charrnn.evaluation import Scorer
+from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS, learning_rate
+from charrnn.pace import Pace
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.preflight import check_memory, memory_estimate
 from charrnn.recipe import Options, Resolved, resolve
 from charrnn.rng import DROPOUT, INIT, generator
 from charrnn.runs import RunFolder
 from charrnn.sampling import sample_text
-from charrnn.text import STDIN, UNKNOWN, CharVocabulary, Corpus, Ids, TrainingStream, read_corpus
+from charrnn.text import STDIN, Corpus, Dataset, TrainingStream
 
 LOG_EVERY = 10
 """Steps from one ``Step`` event to the next: how often the device is waited for."""
 
 _MAX_VALID_LANES = 10
 _MIN_VALID_LANE = 200
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Before the first step: what is about to happen. Sizes in bytes or symbols."""
-
-    run: str
-    signature: str
-    device: str
-    model: ModelConfig
-    train: TrainConfig
-    budget: Budget
-    chosen: dict[str, Any]
-    corpus: dict[str, Any]
-    steps: int | None
-    parameters: int
-    memory: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Step:
-    """After every ``LOG_EVERY`` steps. ``loss`` (nats) and ``grad_norm`` (before clipping) are
-    the mean and the largest of these steps; ``progress`` runs from 0 to 1."""
-
-    step: int
-    epoch: float
-    progress: float
-    loss: float
-    grad_norm: float
-    lr: float
-    tokens_per_s: float
-    elapsed_s: float
-    remaining_s: float
-
-
-@dataclass(frozen=True)
-class Validated:
-    """After a validation. ``best``: no earlier one was lower."""
-
-    step: int
-    epoch: float
-    nats: float
-    bits_per_character: float
-    perplexity: float
-    best: bool
-    elapsed_s: float
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """Text drawn after a validation, where it was asked for."""
-
-    step: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint is safely on the disk."""
-
-    step: int
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The budget is used up."""
-
-    run: str
-    signature: str
-    step: int
-    epoch: float
-    nats: float
-    bits_per_character: float
-    best_nats: float
-    best_step: int
-    elapsed_s: float
-
-
-Event = Prepared | Step | Validated | Sampled | Saved | Finished
 
 
 def train(
@@ -145,10 +64,12 @@ def train(
     """
     if threads is not None and not 1 <= threads <= 4096:
         raise UsageError("invalid value", f"--threads {threads}", "must be from 1 to 4096")
+    options = options or Options()
     backend, note = select_backend(device)
-    data = _Data.read(corpus, valid, options or Options())
-    resolved = resolve(options or Options(), len(data.train), len(data.vocabulary))
-    with threadpool_limits(threads, user_api="blas"):
+    data = Dataset.read(corpus, valid, options.valid_fraction)
+    resolved = resolve(options, len(data.train), len(data.vocabulary))
+    # An overflow shows itself as a loss that is not finite, which is checked.
+    with threadpool_limits(threads, user_api="blas"), np.errstate(all="ignore"):
         run = _Run(backend, data, resolved, sample_length)
         folder = RunFolder(output) if output else RunFolder.named_after(_stem(data.corpus))
         try:
@@ -164,89 +85,11 @@ def _stem(corpus: Corpus) -> str:
     return "stdin" if first == STDIN else Path(first).name.split(".")[0]
 
 
-@dataclass(frozen=True)
-class _Data:
-    """The corpus, cut and encoded. The vocabulary is that of the training part alone."""
-
-    corpus: Corpus
-    vocabulary: CharVocabulary
-    train: Ids
-    valid: Ids
-    split: str
-    document: dict[str, Any]
-
-    @classmethod
-    def read(cls, sources: Sequence[str | Path], valid: Path | None, options: Options) -> _Data:
-        corpus = read_corpus(sources)
-        if valid is None:
-            cut = len(corpus.text) - round(len(corpus.text) * options.valid_fraction)
-            texts = corpus.text[:cut], corpus.text[cut:]
-            split = f"last-{100 * options.valid_fraction:g}%"
-        else:
-            texts = corpus.text, read_corpus([valid]).text
-            split = f"file:{valid.name}"
-        where = ", ".join(corpus.sources)
-        if len(texts[0]) < 2 or len(texts[1]) < 2:
-            raise DataError("text shorter than one window", where, "use a longer text")
-        vocabulary = CharVocabulary.of(texts[0])
-        if len(vocabulary.symbols) < 2:
-            raise DataError(
-                "text of a single symbol", f"{where}, {texts[0][0]!r}", "there is nothing to learn"
-            )
-        train, held_out = map(vocabulary.encode, texts)
-        document = {
-            "sources": list(corpus.sources),
-            "sha256": corpus.sha256,
-            "bytes": corpus.bytes,
-            "characters": len(corpus.text),
-            "split": split,
-            "train_symbols": len(train),
-            "valid_symbols": len(held_out),
-            "valid_unknown": int((held_out == UNKNOWN).sum()),
-        }
-        return cls(corpus, vocabulary, train, held_out, split, document)
-
-
-class _Pace:
-    """How much of the budget is used up, by steps or by the clock."""
-
-    def __init__(self, budget: Budget, steps_per_epoch: int) -> None:
-        self.steps = budget.steps
-        if budget.epochs is not None:
-            self.steps = max(1, round(budget.epochs * steps_per_epoch))
-        self.seconds = 60 * budget.minutes if budget.minutes is not None else math.inf
-        self.start()
-
-    def start(self) -> None:
-        """The clock starts now."""
-        self.begin = self.last = time.monotonic()
-
-    def lap(self) -> float:
-        """Seconds since the last call."""
-        now, before = time.monotonic(), self.last
-        self.last = now
-        return max(now - before, 1e-9)
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self.begin
-
-    def progress(self, step: int) -> float:
-        """The share used up once ``step`` steps are done, from 0 to 1."""
-        return min(1.0, step / self.steps if self.steps else self.elapsed / self.seconds)
-
-    def remaining(self, step: int) -> float:
-        """Seconds to go, at the speed so far."""
-        if not self.steps:
-            return max(0.0, self.seconds - self.elapsed)
-        return self.elapsed / step * (self.steps - step)
-
-
 class _Run:
     """Everything that changes while it learns."""
 
     def __init__(
-        self, backend: Backend, data: _Data, resolved: Resolved, sample_length: int
+        self, backend: Backend, data: Dataset, resolved: Resolved, sample_length: int
     ) -> None:
         self.backend, self.data, self.resolved = backend, data, resolved
         config, train = resolved.model, resolved.train
@@ -276,7 +119,7 @@ class _Run:
         """The run from beginning to end."""
         train = self.resolved.train
         self.origin = _origin(self.backend, command)
-        self.pace = _Pace(self.resolved.budget, self.stream.steps_per_epoch)
+        self.pace = Pace(self.resolved.budget, self.stream.steps_per_epoch)
         yield self._prepared(str(folder.path), note)
         self.pace.start()
         done = 0.0

@@ -18,14 +18,13 @@ from charrnn.errors import CharrnnError
 app = typer.Typer(
     name="charrnn",
     help="Recurrent language models: train one on any text, generate from it, look inside.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for command in (train.train, sample.sample, info.info):
-    app.command(no_args_is_help=command is train.train)(command)
+    app.command()(command)
 
 
 def _version(wanted: bool) -> None:
@@ -48,14 +47,12 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: errors become one line on stderr and their exit code."""
     argv = list(sys.argv[1:] if args is None else args)
     try:
-        code = app(argv, prog_name="charrnn", standalone_mode=False)
+        code = app(argv or ["--help"], prog_name="charrnn", standalone_mode=False)
     except typer.TyperException as error:
         _fail(2, error.format_message().rstrip(".") + "; see charrnn --help")
     except CharrnnError as error:
         _debug(argv)
         _fail(error.exit_code, str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        _die_by(signal.SIGINT)
     except BrokenPipeError:  # whoever read our output has gone: end as quietly as cat does
         _die_by(signal.SIGPIPE)
     except MemoryError:
@@ -65,6 +62,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         _debug(argv)
         command = shlex.join(["charrnn", "--debug", *argv])
         _fail(70, f"internal: {type(error).__name__}: {error}; please report it with: {command}")
+    if code == 128 + signal.SIGINT:  # Typer makes it of a KeyboardInterrupt
+        _die_by(signal.SIGINT)
     sys.exit(code)
 
 

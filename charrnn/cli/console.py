@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,7 @@ ModelOption = Annotated[
         help="Run folder or checkpoint file; by default the newest run under checkpoints/.",
     ),
 ]
-DeviceOption = Annotated[
-    str, typer.Option(help="auto, cpu, gpu or gpu:K.", metavar="DEVICE", rich_help_panel=None)
-]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, gpu or gpu:K.", metavar="DEVICE")]
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -65,6 +64,15 @@ def duration(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values in two columns, escaped; a name that stays the same is shown once."""
+    lines, last = [], ""
+    for name, value in rows:
+        lines.append(f"{'' if name == last else name:12}{escape(value)}\n")
+        last = name
+    return "".join(lines)
 
 
 def shape(dimensions: tuple[int | str, ...]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.console import ModelOption, escape, size, write
+from charrnn.cli.console import ModelOption, facts, size, write
 
 
 def info(
@@ -20,7 +20,7 @@ def info(
 
     path = find_checkpoint(model)
     checkpoint = load(path)
-    facts: dict[str, Any] = {
+    found: dict[str, Any] = {
         "path": str(path),
         "sha256": checkpoint.sha256,
         "bytes": path.stat().st_size,
@@ -34,32 +34,23 @@ def info(
         "origin": checkpoint.origin,
     }
     if as_json:
-        write(json.dumps(facts, ensure_ascii=False) + "\n")
+        write(json.dumps(found, ensure_ascii=False) + "\n")
         return
 
     from rich.console import Console
-    from rich.table import Table
 
     from charrnn.cli.layers import layers
 
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("checkpoint", f"{escape(str(path))}, {size(facts['bytes'])}")
-    table.add_row("sha256", checkpoint.sha256)
-    table.add_row(
-        "vocabulary", f"{len(checkpoint.vocabulary.symbols)} characters: {_spelled(checkpoint)}"
-    )
+    rows = [
+        ("checkpoint", f"{path}, {size(found['bytes'])}"),
+        ("sha256", checkpoint.sha256),
+        ("vocabulary", f"{len(checkpoint.vocabulary.symbols)} characters"),
+        ("vocabulary", "".join(checkpoint.vocabulary.symbols).replace("\n", "\\n")),
+    ]
     for name in ("model", "training", "counters", "validation", "corpus", "origin"):
-        for key, value in _flat(facts[name]):
-            table.add_row(name, f"{key}: {escape(str(value))}")
-            name = ""
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
-    console.print(layers(checkpoint.config))
-
-
-def _spelled(checkpoint: Any) -> str:
-    shown = "".join(checkpoint.vocabulary.symbols[:200]).replace("\n", "\\n").replace("\t", "\\t")
-    return escape(shown) + ("..." if len(checkpoint.vocabulary.symbols) > 200 else "")
+        rows += [(name, f"{key}: {value}") for key, value in _flat(found[name])]
+    write(facts(rows))
+    Console(highlight=False, markup=False, emoji=False).print(layers(checkpoint.config))
 
 
 def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:

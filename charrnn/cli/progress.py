@@ -9,12 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
-from charrnn.cli.console import duration, escape, size, write
+from charrnn.cli.console import duration, escape, facts, size, write
 from charrnn.cli.layers import layers
-from charrnn.training import Event, Finished, Prepared, Sampled, Saved, Step, Validated
+from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
 
 _LINE_EVERY_S = 10.0  # where there is no terminal for a bar
 _FIRST_ESTIMATE = 20  # steps: the first are slower than the rest
@@ -71,21 +70,23 @@ class Progress:
             self.bar.write(text, file=sys.stderr)
 
     def _prepared(self, event: Prepared) -> None:
-        corpus = event.corpus
-        facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        facts.add_row("corpus", escape(", ".join(corpus["sources"])))
-        facts.add_row("", f"{size(corpus['bytes'])}, {corpus['characters']:,} characters")
-        facts.add_row(
-            "split",
-            f"{corpus['train_symbols']:,} to train on, {corpus['valid_symbols']:,} to validate on "
-            f"({escape(corpus['split'])}, {corpus['valid_unknown']:,} outside the vocabulary)",
-        )
-        facts.add_row("vocabulary", f"{event.model.vocab_size - 1} characters and the unknown one")
-        facts.add_row("budget", _budget(event))
-        facts.add_row("chosen", _named(event.chosen) if event.chosen else "nothing: all was given")
-        facts.add_row("memory", f"about {size(event.memory)}, on {event.device}")
-        facts.add_row("run", escape(event.run))
-        self.console.print(facts)
+        corpus, chosen = event.corpus, _named(event.chosen)
+        rows = [
+            ("corpus", ", ".join(corpus["sources"])),
+            ("corpus", f"{size(corpus['bytes'])}, {corpus['characters']:,} characters"),
+            ("split", f"{corpus['train_symbols']:,} to train on"),
+            (
+                "split",
+                f"{corpus['valid_symbols']:,} to validate on ({corpus['split']}), "
+                f"{corpus['valid_unknown']:,} of them outside the vocabulary",
+            ),
+            ("vocabulary", f"{event.model.vocab_size - 1} characters and the unknown one"),
+            ("budget", _budget(event)),
+            ("chosen", chosen or "nothing: all was given"),
+            ("memory", f"about {size(event.memory)}, on {event.device}"),
+            ("run", event.run),
+        ]
+        self._print(facts(rows).rstrip("\n"))
         self.console.print(layers(event.model, event.train.seq_len, event.train.batch_size))
         for note in event.notes:
             self._print(f"note: {escape(note)}")
@@ -112,9 +113,10 @@ class Progress:
             self._print(f"{event.progress:4.0%}  {text}")
 
     def _validated(self, event: Validated) -> None:
+        train = "" if math.isnan(self.train_loss) else f"train {self.train_loss:.4f}  "
         self._print(
             f"{duration(event.elapsed_s):>7}  step {event.step}  epoch {event.epoch:.2f}  "
-            f"train {self.train_loss:.4f}  valid {event.nats:.4f} nats/char  "
+            f"{train}valid {event.nats:.4f} nats/char  "
             f"{event.bits_per_character:.4f} bits/char{'  best' if event.best else ''}"
         )
 

@@ -56,10 +56,8 @@ def sample(
     from charrnn.config import SampleConfig
     from charrnn.sampling import sample_text
 
-    if seed is None:
-        seed = secrets.randbelow(2**32)
-        say(f"seed {seed}")
-    config = SampleConfig(length, temperature, top_k, top_p, min_p, seed, count)
+    taken = secrets.randbelow(2**32) if seed is None else seed
+    config = SampleConfig(length, temperature, top_k, top_p, min_p, taken, count)
     lm = LanguageModel.load(model, device)
     if lm.note:
         say(lm.note)
@@ -70,6 +68,8 @@ def sample(
             say(f"left out of the prompt: {', '.join(map(repr, unknown))}")
         prompt = "".join(c for c in prompt if c not in unknown)
     lm.check_prompt(prompt)
+    if seed is None:
+        say(f"seed {taken}")
 
     pieces = sample_text(lm.model, lm.vocabulary, prompt, config, [s for s in stop or () if s])
     begin = prompt if echo else ""
@@ -82,7 +82,7 @@ def sample(
     texts = ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count
     if as_json:
         for index, text in enumerate(texts):
-            record = {"index": index, "seed": seed, "prompt": prompt, "text": text}
+            record = {"index": index, "seed": taken, "prompt": prompt, "text": text}
             write(json.dumps(record, ensure_ascii=False) + "\n")
     else:
         write("---\n".join(f"{begin}{text}\n" for text in texts))

@@ -6,7 +6,7 @@ it; results are views into these, valid until the next call.
 
 from charrnn.layers.dropout import Dropout
 from charrnn.layers.embedding import Embedding
-from charrnn.layers.head import Head, cross_entropy, cross_entropy_backward, log_softmax
+from charrnn.layers.head import Head, cross_entropy, cross_entropy_backward
 from charrnn.layers.scan import Scan
 from charrnn.layers.stack import Stack, States
 
@@ -19,5 +19,4 @@ __all__ = [
     "States",
     "cross_entropy",
     "cross_entropy_backward",
-    "log_softmax",
 ]

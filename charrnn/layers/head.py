@@ -9,20 +9,11 @@ import numpy as np
 from charrnn.backend import Array, Backend
 
 
-def log_softmax(xp: Any, logits: Array) -> Array:
-    """Log-probabilities of the last axis, in place: logits [N, V] -> [N, V].
-
-    The row's maximum is taken off first, so that no exponential overflows.
-    """
-    logits -= xp.max(logits, axis=-1, keepdims=True)
-    logits -= xp.log(xp.sum(xp.exp(logits), axis=-1, keepdims=True))
-    return logits
-
-
 def cross_entropy(xp: Any, logits: Array, targets: Array, rows: Array) -> Array:
     """-log softmax(logits)[target] in nats: logits [N, V], targets and rows (0..N-1) [N] -> [N].
 
-    ``logits`` becomes the softmax probabilities, which ``cross_entropy_backward`` starts from.
+    The row's maximum is taken off first, so that no exponential overflows. ``logits`` becomes
+    the softmax probabilities, which ``cross_entropy_backward`` starts from.
     """
     logits -= xp.max(logits, axis=1, keepdims=True)
     target_logits = logits[rows, targets]

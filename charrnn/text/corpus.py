@@ -52,15 +52,24 @@ def read_corpus(sources: Sequence[str | Path]) -> Corpus:
 
 
 def _expand(source: str) -> list[str]:
-    path = Path(source)
-    if source == STDIN or not path.is_dir():
+    if source == STDIN or not is_folder(Path(source)):
         return [source]
     found = sorted(
-        str(p) for p in path.rglob("*") if p.name.endswith((".txt", ".txt.gz")) and p.is_file()
+        str(p)
+        for p in Path(source).rglob("*")
+        if p.name.endswith((".txt", ".txt.gz")) and p.is_file()
     )
     if not found:
         raise InputNotFoundError("folder without text files", source, "it needs *.txt or *.txt.gz")
     return found
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a name that cannot be one, such as a long text, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _read_bytes(source: str) -> bytes:
@@ -82,10 +91,7 @@ def _read_bytes(source: str) -> bytes:
 def _decode(raw: bytes, source: str, notes: list[str]) -> str:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError("UTF-16 text", source, "convert it: iconv -f UTF-16 -t UTF-8")
-    if raw.startswith(codecs.BOM_UTF8):
-        raw = raw.removeprefix(codecs.BOM_UTF8)
-        notes.append(f"{source}: byte-order mark left out")
-    if not raw:
+    if raw in (b"", codecs.BOM_UTF8):
         raise DataError("empty file", source, "a corpus needs text")
     try:
         text = raw.decode("utf-8")
@@ -100,6 +106,9 @@ def _decode(raw: bytes, source: str, notes: list[str]) -> str:
         ) from None
     if "\0" in text:
         raise DataError("binary file", source, f"NUL byte at offset {raw.find(0)}")
+    if text.startswith("\ufeff"):
+        text = text.removeprefix("\ufeff")
+        notes.append(f"{source}: byte-order mark left out")
     if "\r\n" in text:
         notes.append(f"{source}: CRLF line ends kept as they are")
     return text

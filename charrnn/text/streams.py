@@ -25,7 +25,7 @@ class TrainingStream:
     def __init__(self, ids: Ids, batch_size: int, seq_len: int, seed: int) -> None:
         self.ids, self.batch_size, self.seq_len, self.seed = ids, batch_size, seq_len, seed
         self.steps_per_epoch = (len(ids) - 1) // (batch_size * seq_len)
-        if self.steps_per_epoch == 0:
+        if self.steps_per_epoch < 1:
             raise DataError(
                 "text shorter than one window",
                 f"{len(ids)} symbols to train on",

@@ -50,7 +50,7 @@ class CharVocabulary:
 
     def encode(self, text: str) -> Ids:
         """Ids of the symbols, one for each; ``UNKNOWN`` for those outside the vocabulary."""
-        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         return self._ids[np.minimum(points, len(self._ids) - 1)]
 
     def decode(self, ids: Ids) -> str:

@@ -1,0 +1,49 @@
+# charrnn: two commands to begin with, `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow test-torch lint bench clean
+
+# Train for two minutes on the bundled tales, then write three samples.
+demo: $(VENV)/.installed
+	@run=$$($(BIN)/charrnn train corpora/tales.txt --minutes 2) && \
+	for t in 0.5 0.8 1.0; do \
+		printf '\n== temperature %s ==\n' $$t; \
+		$(BIN)/charrnn sample -m "$$run" --prompt "The " --length 400 --temperature $$t --seed 1; \
+	done
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow
+
+# The live comparison with PyTorch; it is large, so it is not part of `make test`.
+test-torch: $(VENV)/.installed-torch
+	$(BIN)/python -m pytest tests/test_torch.py
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-torch
+	$(BIN)/python -m tests.bench.training
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-torch: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch]'
+	@touch $@

@@ -1,0 +1,90 @@
+"""What happens in a training run, for whoever draws, logs or scripts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.config import Budget, ModelConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Before the first step: what is about to happen. Sizes in bytes or symbols."""
+
+    run: str
+    signature: str
+    device: str
+    model: ModelConfig
+    train: TrainConfig
+    budget: Budget
+    chosen: dict[str, Any]
+    corpus: dict[str, Any]
+    steps: int | None
+    parameters: int
+    memory: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """After every ``LOG_EVERY`` steps. ``loss`` (nats) and ``grad_norm`` (before clipping) are
+    the mean and the largest of these steps; ``progress`` runs from 0 to 1."""
+
+    step: int
+    epoch: float
+    progress: float
+    loss: float
+    grad_norm: float
+    lr: float
+    tokens_per_s: float
+    elapsed_s: float
+    remaining_s: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """After a validation. ``best``: no earlier one was lower."""
+
+    step: int
+    epoch: float
+    nats: float
+    bits_per_character: float
+    perplexity: float
+    best: bool
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Text drawn after a validation, where it was asked for."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint is safely on the disk."""
+
+    step: int
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The budget is used up."""
+
+    run: str
+    signature: str
+    step: int
+    epoch: float
+    nats: float
+    bits_per_character: float
+    best_nats: float
+    best_step: int
+    elapsed_s: float
+
+
+Event = Prepared | Step | Validated | Sampled | Saved | Finished

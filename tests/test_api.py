@@ -1,0 +1,99 @@
+"""The Python API: ``charrnn.load`` and what it gives; ``charrnn.train`` is in test_training.py."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.checkpoint import Checkpoint, save
+from charrnn.config import ModelConfig
+from charrnn.errors import CharrnnError, DataError, InputNotFoundError, UsageError
+from charrnn.params import initial_values
+from charrnn.text import CharVocabulary
+
+VOCABULARY = CharVocabulary("\n abcd")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A checkpoint file of a small untrained model."""
+    config = ModelConfig(len(VOCABULARY), hidden_size=8, embed_size=8, layers=2)
+    weights = initial_values(config, "orthogonal", np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("model") / "best.safetensors"
+    save(Checkpoint(config, VOCABULARY, weights), path)
+    return path
+
+
+@pytest.fixture
+def model(saved):
+    return charrnn.load(saved)
+
+
+def test_a_file_and_its_folder_load_the_same(saved):
+    assert charrnn.load(saved).sample(seed=1) == charrnn.load(str(saved.parent)).sample(seed=1)
+
+
+def test_config_is_the_architecture(model):
+    assert (model.config.hidden_size, model.config.layers) == (8, 2)
+
+
+def test_sample_takes_what_the_command_takes(model):
+    text = model.sample("abc", length=50, temperature=1.0, top_k=2, seed=7)
+    assert len(text) == 50
+    assert set(text) <= set(VOCABULARY.symbols)
+    assert model.sample("abc", length=50, temperature=1.0, top_k=2, seed=7) == text
+
+
+def test_sample_refuses_what_is_out_of_range(model):
+    with pytest.raises(UsageError, match="--temperature"):
+        model.sample(temperature=-1)
+
+
+def test_prompt_outside_the_vocabulary_is_named(model):
+    with pytest.raises(DataError, match=r"'z' \(U\+007A\), '!' \(U\+0021\)"):
+        model.sample("abz!a")
+
+
+def test_logprobs_add_up_to_the_score(model):
+    text = "abca dab\ncab"
+    logprobs = model.logprobs(text)
+    assert logprobs.shape == (len(text),)
+    score = model.score(text)
+    assert score.nats == pytest.approx(-logprobs.sum())
+    assert score.bits_per_character == pytest.approx(score.nats / len(text) / math.log(2))
+
+
+def test_logprobs_of_all_continuations_sum_to_one(model):
+    """Over the vocabulary and the unknown symbol, here "z", after the same context."""
+    last = [model.logprobs("ab c" + symbol)[-1] for symbol in "\n abcdz"]
+    assert np.exp(last).sum() == pytest.approx(1, rel=1e-6)
+
+
+def test_logprobs_agree_with_argmax_sampling(model):
+    nearest = model.sample("ab", length=1, temperature=0)
+    others = {s: model.logprobs("ab" + s)[-1] for s in VOCABULARY.symbols}
+    assert max(others, key=others.__getitem__) == nearest
+
+
+def test_score_counts_unknown_symbols_and_bytes(model):
+    score = model.score("abé")
+    assert (score.tokens, score.unknown, score.characters, score.bytes) == (3, 1, 3, 4)
+
+
+def test_empty_texts(model):
+    assert model.logprobs("").shape == (0,)
+    with pytest.raises(DataError, match="empty"):
+        model.score("")
+
+
+def test_the_model_of_a_missing_path_is_an_error(tmp_path):
+    with pytest.raises(InputNotFoundError):
+        charrnn.load(tmp_path / "nothing")
+
+
+def test_the_public_names():
+    assert sorted(charrnn.__all__) == ["CharrnnError", "__version__", "load", "train"]
+    assert issubclass(DataError, CharrnnError)

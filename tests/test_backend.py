@@ -1,0 +1,202 @@
+"""Backends: their operations, their choice, and that the core stays on the device."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from charrnn.backend import NumpyBackend, select_backend
+from charrnn.config import ModelConfig, SampleConfig, TrainConfig
+from charrnn.errors import DeviceUnavailableError, UsageError
+from charrnn.model import Model
+from charrnn.optim import OPTIMIZERS
+from charrnn.params import initial_values
+from charrnn.sampling import sample_ids
+from tests.support.stacks import cells
+from tests.support.strict_device import DeviceArray, HostAccessError, StrictBackend
+
+has_cupy = importlib.util.find_spec("cupy") is not None
+
+
+@pytest.fixture(params=["cpu", "strict", "gpu"])
+def backend(request):
+    """Each backend there is."""
+    if request.param == "gpu":
+        if not has_cupy:
+            pytest.skip("CuPy is not installed (charrnn[cuda12] or charrnn[cuda13])")
+        try:
+            return select_backend("gpu")[0]
+        except DeviceUnavailableError as error:
+            pytest.skip(str(error))
+    return StrictBackend() if request.param == "strict" else NumpyBackend()
+
+
+def config_of(cell: str, **extra) -> ModelConfig:
+    kind, _, activation = cell.partition("_")
+    sizes = {"vocab_size": 9, "layers": 2, "hidden_size": 8, "embed_size": 5} | extra
+    return ModelConfig(cell=kind, activation=activation or "tanh", **sizes)
+
+
+def train_two_steps(backend, config, optimizer="adam"):
+    """Losses, norms and parameters on the host after two steps from a fixed start."""
+    model = Model(config, backend)
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    window = model.training_window(6, 3)
+    steps = OPTIMIZERS[optimizer](
+        backend, model.params, window.grads, TrainConfig(optimizer=optimizer, clip=0.1)
+    )
+    found = []
+    for n in range(2):
+        ids, targets = np.random.default_rng(n).integers(0, 9, size=(2, 6, 3))
+        found.append(window.loss_and_grads(ids, targets, np.random.default_rng(n)))
+        found.append(steps.step(0.01))
+    return [backend.to_host(x) for x in (*found, model.params.flat)], model
+
+
+@cells
+@pytest.mark.parametrize("tie", [False, True])
+def test_training_is_the_same_on_every_backend(backend, cell, tie):
+    config = config_of(cell, dropout=0.3, tie=tie, embed_size=8 if tie else 5)
+    found, _ = train_two_steps(backend, config)
+    expected, _ = train_two_steps(NumpyBackend(), config)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_optimizers_are_the_same_on_every_backend(backend, optimizer):
+    found, _ = train_two_steps(backend, config_of("lstm"), optimizer)
+    expected, _ = train_two_steps(NumpyBackend(), config_of("lstm"), optimizer)
+    np.testing.assert_allclose(found[-1], expected[-1], rtol=1e-4, atol=1e-6)
+
+
+@cells
+def test_samples_are_the_same_on_every_backend(backend, cell):
+    config = config_of(cell)
+    texts = []
+    for b in (backend, NumpyBackend()):
+        model = Model(config, b)
+        model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+        ids = sample_ids(model, np.array([1, 2, 3]), SampleConfig(length=40, count=3, seed=5))
+        texts.append(np.array(list(ids)))
+    np.testing.assert_array_equal(*texts)
+
+
+def test_a_training_step_never_waits_for_the_device():
+    backend = StrictBackend()
+    train_two_steps(backend, config_of("gru", dropout=0.3))
+    assert backend.copies == 5, "the five results that the test itself fetches"
+
+
+def test_sampling_waits_once_for_each_symbol():
+    backend = StrictBackend()
+    model = Model(config_of("lstm"), backend)
+    list(sample_ids(model, np.array([1]), SampleConfig(length=10)))
+    assert backend.copies == 10
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda a: float(a),
+        lambda a: bool(a),
+        lambda a: a.item(),
+        lambda a: np.asarray(a),
+        lambda a: a + np.ones(3),
+        lambda a: np.sum(a),
+    ],
+)
+def test_the_stand_in_is_strict(misuse):
+    with pytest.raises(HostAccessError):
+        misuse(DeviceArray(np.ones(3)))
+
+
+def test_gather_and_scatter_add(backend):
+    table = np.arange(12, dtype=np.float32).reshape(4, 3)
+    ids, rows = np.array([2, 0, 2, 2]), np.arange(12, dtype=np.float32).reshape(4, 3)
+    on_device = backend.to_device(table)
+    out = backend.gather(on_device, backend.to_device(ids), out=backend.empty((4, 3)))
+    np.testing.assert_array_equal(backend.to_host(out), table[ids])
+    backend.scatter_add(on_device, backend.to_device(ids), backend.to_device(rows))
+    np.add.at(table, ids, rows)
+    np.testing.assert_array_equal(backend.to_host(on_device), table)
+
+
+def test_to_device_casts_into_a_given_array(backend):
+    out = backend.empty((3,))
+    backend.to_device(np.array([0.5, 1, 2], dtype=np.float64), out=out)
+    np.testing.assert_array_equal(backend.to_host(out), np.array([0.5, 1, 2], np.float32))
+
+
+def test_to_host_is_a_copy(backend):
+    array = backend.zeros((2,))
+    host = backend.to_host(array)
+    host[...] = 7
+    np.testing.assert_array_equal(backend.to_host(array), 0)
+
+
+@pytest.mark.parametrize("device", ["", "tpu", "cpu:1", "gpu:", "gpu:x", "gpu:-1", "auto:0"])
+def test_unknown_devices_are_a_usage_error(device):
+    with pytest.raises(UsageError, match="--device"):
+        select_backend(device)
+
+
+def test_cpu_never_looks_for_a_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # importing it now fails
+    backend, note = select_backend("cpu")
+    assert (backend.name, note) == ("cpu", "")
+
+
+def test_gpu_without_cupy_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceUnavailableError, match=r"CuPy.*pip install 'charrnn\[cuda12\]'") as e:
+        select_backend("gpu")
+    assert e.value.exit_code == 69
+
+
+class _Runtime:
+    """CuPy's CUDA runtime as it looks with a driver and ``count`` devices, or without a driver."""
+
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def __init__(self, count: int | None) -> None:
+        self.count = count
+
+    def getDeviceCount(self) -> int:  # noqa: N802
+        if self.count is None:
+            raise self.CUDARuntimeError("CUDA driver version is insufficient")
+        return self.count
+
+
+def fake_cupy(count):
+    """A module that is CuPy up to the question which devices there are."""
+    module = type(sys)("cupy")
+    module.__spec__ = importlib.util.spec_from_loader("cupy", loader=None)
+    module.cuda = type(sys)("cuda")
+    module.cuda.runtime = _Runtime(count)
+    return module
+
+
+@pytest.mark.parametrize(
+    "count, device, message",
+    [
+        (None, "gpu", "no CUDA device can be used: CUDA driver version is insufficient"),
+        (1, "gpu:3", "no such CUDA device: gpu:3; 1 found"),
+        (0, "gpu", "no such CUDA device: gpu:0; 0 found"),
+    ],
+)
+def test_gpu_that_is_not_there(monkeypatch, count, device, message):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count))
+    with pytest.raises(DeviceUnavailableError, match=message):
+        select_backend(device)
+
+
+def test_auto_falls_back_to_the_cpu_with_a_note(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(None))
+    backend, note = select_backend("auto")
+    assert backend.name == "cpu"
+    assert "CUDA driver version is insufficient" in note

@@ -1,0 +1,459 @@
+import errno
+import hashlib
+import io
+import json
+import os
+import pickle
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from charrnn import checkpoint as checkpoints
+from charrnn.cells import CELLS
+from charrnn.checkpoint import Checkpoint, load, save
+from charrnn.config import ModelConfig
+from charrnn.errors import (
+    DataError,
+    DivergedError,
+    InputNotFoundError,
+    InputOutputError,
+    OutputError,
+)
+from charrnn.params import parameter_shapes
+from charrnn.text import CharVocabulary
+
+SYMBOLS = '\n"\\a\x7f\u00e9\u2028\U0001f600'
+BATCH = 2
+DOCUMENTS = {
+    "training": {"config": {"batch_size": BATCH, "lr": 4e-3}, "budget": {"steps": None}},
+    "counters": {"step": 10, "elapsed_s": 0.1},
+    "validation": {"nats": 2.5, "signature": "cell:lstm|\u00e9"},
+    "corpus": {"sources": ["odd\udcff.txt"], "sha256": "ab" * 32},
+    "origin": {"command": 'charrnn train "a b" \\"sha256\\":\\"' + "0" * 64},
+}
+
+
+def arrays(shapes, seed):
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+
+def tiny(name="lstm", tie=False):
+    """A checkpoint with everything in it."""
+    cell, _, activation = name.partition("_")
+    config = ModelConfig(
+        vocab_size=len(SYMBOLS) + 1,
+        cell=cell,
+        activation=activation or "tanh",
+        layers=2,
+        hidden_size=3,
+        embed_size=3 if tie else 2,
+        tie=tie,
+    )
+    shapes = parameter_shapes(config)
+    slots = {f"{slot}.{name}": shape for slot in ("m", "v") for name, shape in shapes.items()}
+    states = {f"{i}.{state}": (BATCH, 3) for i in range(2) for state in CELLS[name].states}
+    return Checkpoint(
+        config,
+        CharVocabulary(SYMBOLS),
+        arrays(shapes, 1),
+        arrays(slots, 2),
+        arrays(states, 3),
+        **DOCUMENTS,
+    )
+
+
+def assert_same(a, b):
+    for part in ("weights", "slots", "states"):
+        one, other = getattr(a, part), getattr(b, part)
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_signed(path, tensors, document):
+    """A file with a valid digest, whatever is in it."""
+    document = document | {"sha256": "0" * 64}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    data = safetensors.numpy.save(tensors, metadata={"charrnn": text})
+    field = r"\"sha256\":\"{}\"".format
+    digest = hashlib.sha256(data).hexdigest()
+    path.write_bytes(data.replace(field("0" * 64).encode(), field(digest).encode()))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.safetensors"
+
+
+@pytest.fixture
+def raw(path):
+    """The bytes of a sound checkpoint."""
+    save(tiny(), path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_arrays_of_every_cell_come_back(path, cell, tie):
+    written = tiny(cell, tie)
+    save(written, path)
+    assert_same(load(path), written)
+
+
+def test_everything_else_comes_back(path):
+    written = tiny()
+    save(written, path)
+    read = load(path)
+    assert read.vocabulary.symbols == written.vocabulary.symbols
+    assert read.config == written.config
+    assert {name: getattr(read, name) for name in DOCUMENTS} == DOCUMENTS
+
+
+def test_weights_alone_will_do(path):
+    written = replace(tiny(), slots={}, states={})
+    save(written, path)
+    assert_same(load(path), written)
+
+
+def test_every_path_gets_the_same_bytes(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    save(tiny(), *paths)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_arrays_come_back_from_any_memory_order(path):
+    written = tiny()
+    for part in (written.weights, written.slots, written.states):
+        part |= {name: np.asfortranarray(value) for name, value in part.items()}
+    save(written, path)
+    assert_same(load(path), written)
+
+
+def test_checkpoint_is_canonical(path, raw):
+    again = tiny()
+    for part in (again.weights, again.slots, again.states, again.training):
+        backwards = list(reversed(part.items()))
+        part.clear()
+        part.update(backwards)
+    save(again, path)
+    assert path.read_bytes() == raw
+
+
+def test_digest_is_that_of_the_file_with_its_field_zeroed(path):
+    written = tiny()
+    save(written, path)
+    zeroed = path.read_bytes().replace(written.sha256.encode(), b"0" * 64)
+    assert hashlib.sha256(zeroed).hexdigest() == written.sha256 == load(path).sha256
+
+
+@pytest.mark.parametrize("first", range(0, 256, 8))
+def test_length_of_the_header_does_not_matter(path, first):
+    """Its lowest byte opens the file and may look like the first of another format."""
+    written = replace(tiny("gru"), slots={}, states={}, origin={"command": ""})
+    save(written, path)
+    missing = (first - path.read_bytes()[0]) % 256
+    written.origin["command"] = "x" * missing
+    save(written, path)
+    assert path.read_bytes()[0] == first
+    assert_same(load(path), written)
+
+
+@pytest.mark.parametrize(
+    ("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)], ids=oct
+)
+def test_file_mode_is_what_the_umask_leaves(path, mask, mode):
+    before = os.umask(mask)
+    try:
+        save(tiny(), path)
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_no_temporary_file_is_left(path):
+    save(tiny(), path)
+    save(tiny(), path)
+    assert names(path.parent) == [path.name]
+
+
+def test_older_file_is_replaced_and_never_written_into(path, raw):
+    other_name = path.with_name("link")
+    other_name.hardlink_to(path)
+    save(tiny("gru"), path)
+    assert other_name.read_bytes() == raw != path.read_bytes()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill():
+        monkeypatch.setattr(os, "fsync", fail)
+
+    return fill
+
+
+def test_failing_write_leaves_the_older_file(path, raw, full_disk):
+    full_disk()
+    with pytest.raises(InputOutputError) as caught:
+        save(tiny("gru"), path)
+    assert str(caught.value) == f"cannot write: {path}; No space left on device"
+    assert caught.value.exit_code == 74
+    assert (path.read_bytes(), names(path.parent)) == (raw, [path.name])
+
+
+def test_failing_write_leaves_nothing_new(path, full_disk):
+    full_disk()
+    with pytest.raises(InputOutputError):
+        save(tiny(), path)
+    assert names(path.parent) == []
+
+
+@pytest.mark.parametrize("folder", ["missing", "file"])
+def test_file_that_cannot_be_created(tmp_path, folder):
+    (tmp_path / "file").touch()
+    path = tmp_path / folder / "a.safetensors"
+    with pytest.raises(OutputError, match=f"^cannot create: {path}; .") as caught:
+        save(tiny(), path)
+    assert caught.value.exit_code == 73
+
+
+def test_folder_of_that_name_stays(path):
+    path.mkdir()
+    with pytest.raises((OutputError, InputOutputError)):
+        save(tiny(), path)
+    assert names(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", ["weights", "slots", "states"])
+def test_what_is_not_finite_is_not_saved(path, part, value):
+    """``load`` refuses it, so it must not take the place of a sound checkpoint."""
+    diverged = tiny()
+    next(iter(getattr(diverged, part).values())).flat[0] = value
+    with pytest.raises(DivergedError) as caught:
+        save(diverged, path)
+    assert (caught.value.exit_code, names(path.parent)) == (3, [])
+
+
+def test_no_such_file(path):
+    with pytest.raises(InputNotFoundError) as caught:
+        load(path)
+    assert (str(caught.value), caught.value.exit_code) == (f"no such checkpoint: {path}", 66)
+
+
+def test_truncated_file_is_refused(path, raw):
+    header = 8 + int.from_bytes(raw[:8], "little")
+    some = {*range(0, len(raw), 41), 7, 8, 9, header - 1, header, header + 1, len(raw) - 1}
+    for length in sorted(some, reverse=True):
+        os.truncate(path, length)
+        with pytest.raises(DataError):
+            load(path)
+
+
+@pytest.mark.parametrize("bit", [0, 2, 5, 7])
+def test_flipped_bit_is_detected(path, raw, bit):
+    with path.open("r+b", buffering=0) as file:
+        for position in [*range(16), *range(16, len(raw), 17)]:
+            os.pwrite(file.fileno(), bytes([raw[position] ^ (1 << bit)]), position)
+            with pytest.raises(DataError):
+                load(path)
+            os.pwrite(file.fileno(), raw[position : position + 1], position)
+
+
+def test_appended_bytes_are_detected(path, raw):
+    path.write_bytes(raw + b"\0")
+    with pytest.raises(DataError):
+        load(path)
+
+
+def test_damage_is_told_as_such(path, raw):
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(DataError, match=f"^damaged checkpoint: {path}; .*SHA-256") as caught:
+        load(path)
+    assert caught.value.exit_code == 65
+
+
+def written_by(write, *args):
+    file = io.BytesIO()
+    write(file, *args)
+    return file.getvalue()
+
+
+ONLY = "only the .safetensors files that it wrote"
+FOREIGN = {
+    "zip": (b"PK\x03\x04" + bytes(100), f"it is a zip archive.*{ONLY}"),
+    "npz": (written_by(np.savez, np.zeros(3)), f"it is a zip archive.*{ONLY}"),
+    "pickle": (pickle.dumps({"weights": [1.0]}), f"it is a Python pickle.*{ONLY}"),
+    "pickle 2": (pickle.dumps({"weights": [1.0]}, protocol=2), f"it is a Python pickle.*{ONLY}"),
+    "npy": (written_by(np.save, np.zeros(3)), f"it is a NumPy array.*{ONLY}"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), f"it is an HDF5 file.*{ONLY}"),
+    "empty": (b"", ONLY),
+    "text": (b"It was a dark and stormy night.\n" * 9, ONLY),
+    "zeros": (bytes(100), ONLY),
+    "no JSON": ((16).to_bytes(8, "little") + bytes(100), ONLY),
+    "JSON list": ((4).to_bytes(8, "little") + b"[1] ", ONLY),
+    "deep JSON": ((100_000).to_bytes(8, "little") + b"[" * 100_000, "checkpoint"),
+    "safetensors": (safetensors.numpy.save({"a": np.zeros(3)}), "lacks our metadata"),
+    "safetensors with metadata": (
+        safetensors.numpy.save({"a": np.zeros(3)}, metadata={"format": "pt"}),
+        "lacks our metadata",
+    ),
+    "our metadata, no JSON": (
+        safetensors.numpy.save({"a": np.zeros(3)}, metadata={"charrnn": "?"}),
+        "checkpoint",
+    ),
+    "our metadata, a list": (
+        safetensors.numpy.save({"a": np.zeros(3)}, metadata={"charrnn": "[]"}),
+        "checkpoint",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_foreign_file_is_refused_with_a_hint(path, kind):
+    content, hint = FOREIGN[kind]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=hint) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.fixture
+def alarm():
+    """Interrupts what waits for ever."""
+
+    def ring(number, frame):
+        raise AssertionError("waited for a FIFO")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(5)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_regular_file_is_refused_at_once(path, make):
+    make(path)
+    with pytest.raises(DataError, match="not a regular file"):
+        load(path)
+
+
+@pytest.mark.parametrize("version", [2, 99, 0, -1, "1", 1.0, True, None])
+def test_other_version_is_refused(path, monkeypatch, version):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "VERSION", version)
+        save(tiny(), path)
+    with pytest.raises(DataError):
+        load(path)
+
+
+def test_newer_version_is_told_as_such(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "VERSION", 2)
+        save(tiny(), path)
+    with pytest.raises(DataError, match=r"newer charrnn.*version 2; upgrade"):
+        load(path)
+
+
+def without(values, name):
+    return {n: value for n, value in values.items() if n != name}
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "odd"),
+    [
+        ("weights", lambda w: without(w, "decoder.bias"), "decoder.bias"),
+        ("weights", lambda w: w | {"extra": np.zeros(3)}, "extra"),
+        ("weights", lambda w: w | {"decoder.bias": np.zeros(3)}, "decoder.bias"),
+        ("weights", lambda w: w | {"encoder.weight": w["encoder.weight"].T}, "encoder.weight"),
+        ("slots", lambda s: without(s, "m.decoder.bias"), "optim.m.decoder.bias"),
+        ("slots", lambda s: s | {"v.decoder.bias": np.zeros(3)}, "optim.v.decoder.bias"),
+        ("slots", lambda s: s | {"": np.zeros(3)}, "optim."),
+        ("states", lambda s: without(s, "1.c"), "state.1.c"),
+        ("states", lambda s: s | {"2.h": s["0.h"]}, "state.2.h"),
+        ("states", lambda s: s | {"0.h": np.zeros((BATCH + 1, 3))}, "state.0.h"),
+    ],
+)
+def test_names_and_shapes_are_those_of_the_configuration(path, part, change, odd):
+    checkpoint = tiny()
+    save(replace(checkpoint, **{part: change(getattr(checkpoint, part))}), path)
+    with pytest.raises(DataError, match=f"missing, odd or misshapen: {odd}"):
+        load(path)
+
+
+def document(path):
+    """The metadata of a sound checkpoint."""
+    with safetensors.safe_open(path, "np") as file:
+        return json.loads(file.metadata()["charrnn"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "other"},
+        {"model": None},
+        {"model": list(tiny().config.to_dict())},
+        {"model": without(tiny().config.to_dict(), "cell")},
+        {"model": tiny().config.to_dict() | {"layers": True}},
+        {"model": tiny().config.to_dict() | {"dropout": float("nan")}},
+        {"model": tiny().config.to_dict() | {"hidden_size": 65_536}},
+        {"vocabulary": None},
+        {"vocabulary": []},
+        {"vocabulary": list(SYMBOLS[1:])},
+        {"vocabulary": ["a"] * len(SYMBOLS)},
+        {"vocabulary": [*SYMBOLS[1:], "ab"]},
+        {"vocabulary": list(range(len(SYMBOLS)))},
+        {"training": {}},
+        {"training": {"config": []}},
+        {"counters": "many"},
+        {"origin": None},
+    ],
+    ids=str,
+)
+def test_signed_nonsense_is_refused(path, raw, change):
+    tensors = safetensors.numpy.load(raw)
+    write_signed(path, tensors, document(path) | change)
+    with pytest.raises(DataError):
+        load(path)
+
+
+@pytest.mark.parametrize("missing", ["model", "vocabulary", "training", "origin", "version"])
+def test_signed_gap_is_refused(path, raw, missing):
+    write_signed(path, safetensors.numpy.load(raw), without(document(path), missing))
+    with pytest.raises(DataError):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.full(len(SYMBOLS) + 1, np.nan, np.float32), "not finite.*decoder.bias"),
+        (np.zeros(len(SYMBOLS) + 1, np.float16), "not all float32"),
+        (np.zeros(len(SYMBOLS) + 1, np.float64), "not all float32"),
+    ],
+    ids=["nan", "float16", "float64"],
+)
+def test_signed_tensor_of_another_kind_is_refused(path, raw, value, message):
+    tensors = safetensors.numpy.load(raw) | {"decoder.bias": value}
+    write_signed(path, tensors, document(path))
+    with pytest.raises(DataError, match=message):
+        load(path)
+
+
+def test_signed_file_is_read_if_sound(path, raw):
+    """So that the tests above are refused for what is wrong in them."""
+    write_signed(path, safetensors.numpy.load(raw), document(path))
+    assert_same(load(path), tiny())

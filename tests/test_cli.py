@@ -1,0 +1,120 @@
+"""The command line as a whole: exit codes, one-line errors, what goes to which stream."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charrnn import __version__
+from tests.support.shell import TALES, charrnn
+
+TRAIN = ["train", str(TALES)]
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+#: Arguments, exit code and a part of the message; {tmp} is a fresh folder.
+BAD = {
+    "no such command": (["frobnicate"], 2, "No such command 'frobnicate'"),
+    "no such option": ([*TRAIN, "--hiden", "9"], 2, "No such option: --hiden"),
+    "no corpus": (["train"], 2, "Missing argument 'corpus'"),
+    "not a number": ([*TRAIN, "--layers", "two"], 2, "'--layers'"),
+    "negative size": ([*TRAIN, "--hidden", "-1"], 2, "--hidden -1; must be from 1 to 65536"),
+    "absurd size": ([*TRAIN, "--hidden", "1000000000"], 2, "--hidden 1000000000"),
+    "absurd memory": ([*TRAIN, "--hidden", "60000", "--layers", "60"], 71, "not enough memory"),
+    "two budgets": ([*TRAIN, "--steps", "3", "--minutes", "1"], 2, "3 steps and 1 minutes"),
+    "no time": ([*TRAIN, "--minutes", "0"], 2, "0 minutes"),
+    "unknown cell": ([*TRAIN, "--cell", "cnn"], 2, "choose from lstm, gru, rnn"),
+    "activation of an LSTM": ([*TRAIN, "--activation", "relu"], 2, "only --cell rnn"),
+    "tie of unequal sizes": ([*TRAIN, "--tie", "--embed", "3"], 2, "--embed equal to --hidden"),
+    "no such corpus": (["train", "{tmp}/none.txt"], 66, "no such file: {tmp}/none.txt"),
+    "empty corpus": (["train", "{tmp}/empty.txt"], 65, "empty file: {tmp}/empty.txt"),
+    "short corpus": (["train", "{tmp}/short.txt"], 65, "shorter than one window"),
+    "one symbol": (["train", "{tmp}/one.txt"], 65, "single symbol"),
+    "invalid UTF-8": (["train", "{tmp}/latin1.txt"], 65, "byte 0xe9 at offset 3"),
+    "binary": (["train", "{tmp}/binary.txt"], 65, "binary file"),
+    "output under a file": ([*TRAIN, "-o", "{tmp}/one.txt/run"], 73, "cannot create"),
+    "no GPU": ([*TRAIN, "--device", "gpu"], 69, "CuPy"),
+    "no model": (["sample", "-m", "{tmp}/none"], 66, "no such checkpoint: {tmp}/none"),
+    "no run": (["sample"], 66, "train one: charrnn train TEXT"),
+    "text as checkpoint": (["info", "-m", "{tmp}/one.txt"], 65, "not a charrnn checkpoint"),
+    "pickle": (["sample", "-m", "{tmp}/model.pkl"], 65, "it is a Python pickle"),
+    "torch file": (["sample", "-m", "{tmp}/model.pt"], 65, "it is a zip archive"),
+    "empty checkpoint": (["sample", "-m", "{tmp}/empty.txt"], 65, "not a charrnn checkpoint"),
+    "negative length": (["sample", "--length", "-1"], 2, "--length -1"),
+    "negative temperature": (["sample", "--temperature", "-1"], 2, "--temperature -1"),
+    "top-p of two": (["sample", "--top-p", "2"], 2, "--top-p 2"),
+}
+
+
+@pytest.mark.parametrize("arguments, code, message", BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_its_exit_code(tmp_path, arguments, code, message):
+    write(tmp_path / "empty.txt", b"")
+    write(tmp_path / "short.txt", b"hello world")
+    write(tmp_path / "one.txt", b"a" * 5000)
+    write(tmp_path / "latin1.txt", "caf\xe9 au lait".encode("latin-1"))
+    write(tmp_path / "binary.txt", b"\x7fELF\x00\x01")
+    write(tmp_path / "model.pkl", b"\x80\x04K\x01.")
+    write(tmp_path / "model.pt", b"PK\x03\x04 and so on")
+    found = charrnn(*(a.format(tmp=tmp_path) for a in arguments), cwd=tmp_path)
+    assert found.code == code
+    assert found.out == ""
+    [line] = found.err.splitlines()
+    assert line.startswith("charrnn: error: ")
+    assert message.format(tmp=tmp_path) in line
+    assert not (tmp_path / "checkpoints").exists(), "nothing is left behind"
+
+
+def test_without_arguments_it_shows_the_help():
+    found = charrnn()
+    assert found.code == 0
+    assert found.out == charrnn("--help").out
+    assert "train" in found.out and "sample" in found.out
+
+
+def test_version():
+    assert charrnn("--version").out == f"charrnn {__version__}\n"
+
+
+def test_debug_shows_the_traceback():
+    found = charrnn("--debug", "train", "none.txt")
+    assert found.code == 66
+    assert "Traceback" in found.err
+    assert found.err.splitlines()[-1].startswith("charrnn: error: ")
+
+
+def test_what_was_not_foreseen_is_one_line_too(monkeypatch):
+    monkeypatch.setattr("charrnn.checkpoint.load", lambda path: 1 / 0)
+    found = charrnn("info", "-m", str(TALES))
+    assert found.code == 70
+    assert "internal: ZeroDivisionError" in found.err
+    assert "charrnn --debug info" in found.err
+
+
+def popen(*arguments, cwd) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "charrnn", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+
+
+def test_an_interrupted_run_dies_by_the_signal_and_names_its_checkpoint(tmp_path):
+    with popen(*TRAIN, "--minutes", "5", "--evals", "1000", cwd=tmp_path) as process:
+        while len(list(tmp_path.glob("checkpoints/*/step-*"))) < 2:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in err.decode()
+    assert "interrupted; last checkpoint: checkpoints/tales/step-" in err.decode()

@@ -1,0 +1,270 @@
+"""charrnn train, sample and info: what they print."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.support.shell import ROOT, TALES, charrnn
+
+QUICK = ["--hidden", "16", "--steps", "30", "--evals", "2", "--seed", "1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run in it, and what training printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, charrnn("train", str(TALES), *QUICK, "--show-sample", "20", cwd=folder)
+
+
+@pytest.fixture
+def shell(trained):
+    """Runs commands in the folder with the run."""
+    return lambda *arguments, **keywords: charrnn(*arguments, cwd=trained[0], **keywords)
+
+
+def test_train_prints_the_run_on_stdout_and_nothing_else(trained):
+    folder, found = trained
+    assert (found.code, found.out) == (0, "checkpoints/tales\n")
+    assert sorted(p.name for p in (folder / "checkpoints/tales").iterdir()) == [
+        "best.safetensors",
+        "log.jsonl",
+        "step-000000015.safetensors",
+        "step-000000030.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "177,550 characters",
+        "159,795 to train on",
+        "17,755 to validate on (last-10%), 0 of them outside the vocabulary",
+        "75 characters and the unknown one",
+        "30 steps, windows of 16 x 96, 2 validations",
+        "--layers 1 --embed 16",
+        "weight_hh_l0 64 x 16",
+        "expected time: ",
+        "nats/char",
+        "bits/char  best",
+        "cell:lstm|layers:1|hidden:16|level:char|split:last-10%|state:carried|v:",
+        'try it: charrnn sample -m "checkpoints/tales"',
+    ],
+)
+def test_train_tells_before_while_and_after(trained, part):
+    assert part in trained[1].err
+
+
+def test_plain_lines_have_no_control_characters(trained):
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", trained[1].err)
+
+
+def test_a_second_run_gets_a_folder_of_its_own(tmp_path):
+    for name in ("checkpoints/tales\n", "checkpoints/tales-2\n"):
+        assert charrnn("train", str(TALES), *QUICK, cwd=tmp_path).out == name
+
+
+def test_train_reads_stdin(tmp_path):
+    text = TALES.read_bytes()[:9000]
+    found = charrnn("train", "-", *QUICK, stdin=text, cwd=tmp_path)
+    assert found.out == "checkpoints/stdin\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--cell", "gru", "--layers", "2", "--dropout", "0.1"],
+        ["--cell", "rnn", "--activation", "relu", "--clip", "0.5", "--optimizer", "rmsprop"],
+        ["--tie", "--optimizer", "sgd", "--momentum", "0.5", "--schedule", "constant"],
+        ["--init", "uniform", "--weight-decay", "0", "--warmup", "0.5", "--embed", "7"],
+        ["--batch-size", "4", "--seq-len", "10", "--threads", "1", "--valid-fraction", "0.3"],
+    ],
+    ids=" ".join,
+)
+def test_options_reach_the_checkpoint(tmp_path, options):
+    assert charrnn("train", str(TALES), *QUICK, *options, cwd=tmp_path).code == 0
+    facts = json.loads(charrnn("info", "--json", cwd=tmp_path).out)
+    names = {"embed": "embed_size", "threads": None}
+    flat = facts["model"] | facts["training"]["config"]
+    for option, value in itertools.pairwise(options):
+        name = option.removeprefix("--").replace("-", "_")
+        name = names.get(name, name)
+        if option.startswith("--") and name and not value.startswith("--"):
+            assert str(flat[name]).removesuffix(".0") == value
+    assert flat["tie"] == ("--tie" in options)
+
+
+def test_sample_is_the_same_bytes_for_the_same_seed(shell):
+    first, again, other = (
+        shell("sample", "--seed", s, "--length", "80").out for s in ("5", "5", "6")
+    )
+    assert first == again != other
+    assert len(first) == 81
+
+
+def test_sample_without_a_seed_tells_which_it_took(shell):
+    found = shell("sample", "--length", "40")
+    [seed] = re.findall(r"^charrnn: seed (\d+)$", found.err, re.M)
+    assert shell("sample", "--length", "40", "--seed", seed).out == found.out
+
+
+def test_sample_prints_the_prompt_unless_told_otherwise(shell):
+    arguments = ["sample", "--prompt", "The ", "--length", "30", "--seed", "1"]
+    with_prompt, without = shell(*arguments).out, shell(*arguments, "--no-echo").out
+    assert with_prompt == "The " + without
+
+
+def test_sample_reads_the_prompt_from_stdin(shell):
+    arguments = ["--length", "30", "--seed", "1"]
+    expected = shell("sample", "--prompt", "It was ", *arguments).out
+    assert shell("sample", "--prompt", "-", *arguments, stdin=b"It was \n").out == expected
+
+
+def test_sample_refuses_a_prompt_that_is_not_utf8(shell):
+    found = shell("sample", "--prompt", "-", stdin=b"caf\xe9")
+    assert (found.code, found.err) == (
+        65,
+        "charrnn: error: invalid UTF-8: prompt on stdin; byte offset 3\n",
+    )
+
+
+def test_sample_count_and_separator(shell):
+    texts = shell("sample", "--count", "3", "--length", "20", "--seed", "2").out.split("---\n")
+    assert len(texts) == 3
+    assert texts[0] == shell("sample", "--length", "20", "--seed", "2").out
+
+
+def test_sample_json(shell):
+    arguments = ["--prompt", "A", "--length", "20", "--seed", "2"]
+    out = shell("sample", "--json", "--count", "2", *arguments).out
+    records = [json.loads(line) for line in out.splitlines()]
+    plain = shell("sample", *arguments).out
+    assert [(r["index"], r["seed"], r["prompt"]) for r in records] == [(0, 2, "A"), (1, 2, "A")]
+    assert "A" + records[0]["text"] + "\n" == plain
+
+
+def test_sample_stops(shell):
+    [whole, cut] = (
+        shell("sample", "--length", "200", "--seed", "2", *stop).out
+        for stop in ([], ["--stop", "e", "--stop", "zzz"])
+    )
+    assert cut == whole.partition("e")[0] + "\n"
+
+
+def test_argmax_needs_no_seed_to_repeat(shell):
+    texts = {shell("sample", "--temperature", "0", "--length", "30").out for _ in range(2)}
+    assert len(texts) == 1
+
+
+def test_prompt_outside_the_vocabulary(shell):
+    found = shell("sample", "--prompt", "naïve ☃")
+    assert found.code == 65
+    assert "'ï' (U+00EF), '☃' (U+2603)" in found.err
+    assert found.out == ""
+
+
+def test_skip_unknown_leaves_it_out_and_says_so(shell):
+    found = shell("sample", "--prompt", "naïve ", "--skip-unknown", "--length", "0", "--seed", "1")
+    assert (found.out, found.err) == ("nave \n", "charrnn: left out of the prompt: 'ï'\n")
+
+
+@pytest.mark.parametrize(
+    "model", ["checkpoints/tales", "checkpoints/tales/step-000000015.safetensors"]
+)
+def test_model_by_option_and_by_environment(trained, shell, monkeypatch, model):
+    arguments = ["sample", "--seed", "1", "--length", "50"]
+    expected = shell(*arguments, "-m", model).out
+    found = subprocess.run(
+        [sys.executable, "-m", "charrnn", *arguments],
+        cwd=trained[0],
+        env=os.environ | {"CHARRNN_MODEL": model, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == expected
+
+
+def test_info_shows_what_a_checkpoint_is(shell):
+    out = shell("info").out
+    for part in (
+        "checkpoints/tales/best.safetensors",
+        "75 characters",
+        "hidden_size: 16",
+        "steps: 30",
+        "weight_hh_l0 64 x 16",
+        "last-10%",
+        "split:last-10%|state:carried",
+        "seed: 1",
+    ):
+        assert part in out, part
+
+
+def test_info_json_is_complete(shell, trained):
+    facts = json.loads(shell("info", "--json").out)
+    assert facts["parameters"] == 76 * 16 + 2 * 64 * 16 + 2 * 64 + 76 * 16 + 76
+    assert facts["bytes"] == (trained[0] / facts["path"]).stat().st_size
+    assert len(facts["sha256"]) == 64
+    assert facts["vocabulary"] == "".join(sorted(set(TALES.read_text(encoding="utf-8"))))
+    assert facts["corpus"]["sources"] == [str(TALES)]
+    assert facts["counters"]["step"] == 30
+
+
+def on_terminal(arguments: list[str], cwd: Path, **environment: str) -> str:
+    """What a command writes to a terminal of 100 columns."""
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (30, 100))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charrnn", *arguments],
+        cwd=cwd,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | environment,
+    )
+    os.close(follower)
+    received = b""
+    while select.select([leader], [], [], 60)[0]:
+        try:
+            block = os.read(leader, 65536)
+        except OSError:  # Linux says so when the other side is gone
+            break
+        if not block:
+            break
+        received += block
+    os.close(leader)
+    assert process.wait() == 0
+    return received.decode()
+
+
+def test_training_on_a_terminal_shows_a_bar(tmp_path):
+    seen = on_terminal(["train", str(TALES), *QUICK], tmp_path)
+    assert "%|" in seen and " left" in seen
+    assert "done in" in seen
+
+
+def test_no_color_is_respected(tmp_path):
+    seen = on_terminal(["train", str(TALES), *QUICK], tmp_path, NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", seen)
+
+
+def test_control_characters_are_escaped_on_a_terminal_and_exact_in_a_pipe(tmp_path):
+    text = "\x1b[31mred\x07 \u202egnidnim\u202c and tab\t.\n" * 200
+    (tmp_path / "evil.txt").write_text(text, encoding="utf-8")
+    charrnn("train", "evil.txt", *QUICK, cwd=tmp_path)
+    arguments = ["sample", "--length", "300", "--seed", "1", "--prompt", "\x1b[31m"]
+    piped = charrnn(*arguments, cwd=tmp_path).out
+    assert piped.startswith("\x1b[31m") and "\u202e" in piped
+    seen = on_terminal(arguments, tmp_path)
+    assert seen.startswith(r"\x1b[31m") and r"\u202e" in seen
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202e]", seen)

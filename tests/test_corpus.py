@@ -1,0 +1,164 @@
+import codecs
+import errno
+import gzip
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import DataError, InputNotFoundError, InputOutputError, UsageError
+from charrnn.text import STDIN, read_corpus
+
+GZ = gzip.compress(b"some text\n" * 20, mtime=0)
+
+#: File name, content and what the error says.
+UNUSABLE = {
+    "empty": ("a.txt", b"", ["empty file"]),
+    "only a byte-order mark": ("a.txt", codecs.BOM_UTF8, ["empty file"]),
+    "stray byte": ("a.txt", b"ab\xffc", ["invalid UTF-8", "byte 0xff at offset 2"]),
+    "offset in bytes": ("a.txt", b"\xc3\xa9\xc3\xa9\xff", ["byte 0xff at offset 4"]),
+    "offset with the mark": ("a.txt", codecs.BOM_UTF8 + b"ab\xff", ["byte 0xff at offset 5"]),
+    "cut symbol": ("a.txt", b"abc\xe2\x82", ["invalid UTF-8", "byte 0xe2 at offset 3"]),
+    "surrogate": ("a.txt", b"\xed\xa0\x80", ["invalid UTF-8", "byte 0xed at offset 0"]),
+    "latin-1": ("a.txt", "Füße".encode("latin-1"), ["byte 0xfc at offset 1", "convert"]),
+    "NUL": ("a.txt", b"ab\0c", ["binary file", "NUL byte at offset 2"]),
+    "NUL with the mark": ("a.txt", codecs.BOM_UTF8 + b"ab\0c", ["NUL byte at offset 5"]),
+    "PNG": ("a.txt", b"\x89PNG\r\n\x1a\n\0\0\0\r", ["binary file", "NUL byte at offset 8"]),
+    "UTF-16 LE": ("a.txt", codecs.BOM_UTF16_LE + "ab".encode("utf-16-le"), ["UTF-16", "iconv"]),
+    "UTF-16 BE": ("a.txt", codecs.BOM_UTF16_BE + "ab".encode("utf-16-be"), ["UTF-16", "iconv"]),
+    "not gzip": ("a.txt.gz", b"plain text", ["not a sound gzip file"]),
+    "cut gzip": ("a.txt.gz", GZ[:-12], ["not a sound gzip file"]),
+    "gzip with a wrong CRC": ("a.txt.gz", GZ[:-8] + b"0000" + GZ[-4:], ["not a sound gzip file"]),
+    "gzip with a wrong body": ("a.txt.gz", GZ[:10] + b"\xff" * 20, ["not a sound gzip file"]),
+    "empty gzip": ("a.txt.gz", gzip.compress(b""), ["empty file"]),
+    "gzip of a stray byte": ("a.txt.gz", gzip.compress(b"ab\xff"), ["byte 0xff at offset 2"]),
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a file and gives its path."""
+
+    def write(name, raw):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(raw)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("hazard", UNUSABLE)
+def test_unusable_file_is_refused_with_the_reason(file, hazard):
+    name, raw, parts = UNUSABLE[hazard]
+    path = file(name, raw)
+    with pytest.raises(DataError) as caught:
+        read_corpus([path])
+    assert caught.value.exit_code == 65
+    assert [part for part in [path, *parts] if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "missing.txt.gz", "no/such/folder.txt"])
+def test_missing_file(tmp_path, name):
+    path = str(tmp_path / name)
+    with pytest.raises(InputNotFoundError) as caught:
+        read_corpus([path])
+    assert (str(caught.value), caught.value.exit_code) == (f"no such file: {path}", 66)
+
+
+def test_missing_file_among_others(file, tmp_path):
+    with pytest.raises(InputNotFoundError):
+        read_corpus([file("a.txt", b"a"), tmp_path / "missing.txt"])
+
+
+def test_text_given_instead_of_a_file_is_an_expected_error():
+    with pytest.raises((InputNotFoundError, InputOutputError)):
+        read_corpus(["It was a dark and stormy night. " * 20])
+
+
+def test_file_that_cannot_be_read(file, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = file("a.txt", b"a")
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(InputOutputError) as caught:
+        read_corpus([path])
+    assert str(caught.value) == f"cannot read: {path}; Input/output error"
+    assert caught.value.exit_code == 74
+
+
+def test_folder_without_texts(file, tmp_path):
+    file("notes.md", b"a")
+    with pytest.raises(InputNotFoundError, match="folder without text files") as caught:
+        read_corpus([tmp_path])
+    assert caught.value.exit_code == 66
+
+
+def test_no_source_at_all():
+    with pytest.raises(UsageError, match="no corpus given"):
+        read_corpus([])
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "note"),
+    [
+        (codecs.BOM_UTF8 + b"ab", "ab", "byte-order mark left out"),
+        (b"a\r\nb\r\n", "a\r\nb\r\n", "CRLF line ends kept as they are"),
+    ],
+)
+def test_oddity_is_noted(file, raw, text, note):
+    path = file("a.txt", raw)
+    corpus = read_corpus([path])
+    assert (corpus.text, corpus.notes) == (text, (f"{path}: {note}",))
+
+
+@pytest.mark.parametrize("text", ["a\n", "a\rb", "e\u0301 \u00e9 \ufb01", "a\ufeffb", "\U0001f600"])
+def test_text_is_read_as_it_is(file, text):
+    corpus = read_corpus([file("a.txt", text.encode())])
+    assert (corpus.text, corpus.notes) == (text, ())
+
+
+def test_gzip_is_unpacked(file):
+    assert read_corpus([file("a.txt.gz", GZ)]).text == "some text\n" * 20
+
+
+def test_folder_gives_its_texts_in_order(file, tmp_path):
+    for name, raw in [
+        ("b.txt", b"2"),
+        ("a.txt", b"1"),
+        ("sub/c.txt", b"4"),
+        ("c.txt.gz", gzip.compress(b"3")),
+        ("c.md", b"not this"),
+        ("c.gz", b"nor this"),
+    ]:
+        file(name, raw)
+    (tmp_path / "folder.txt").mkdir()
+    corpus = read_corpus([tmp_path])
+    assert corpus.text == "1234"
+    assert [Path(s).name for s in corpus.sources] == ["a.txt", "b.txt", "c.txt.gz", "c.txt"]
+
+
+def test_files_are_joined_in_the_order_given(file):
+    paths = [file("b.txt", b"first "), file("a.txt", b"second")]
+    corpus = read_corpus(paths)
+    assert (corpus.text, corpus.sources) == ("first second", tuple(paths))
+
+
+def test_stdin_is_read_among_files(file, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\u00e9".encode())))
+    assert read_corpus([file("a.txt", b"a"), STDIN]).text == "a\u00e9"
+
+
+def test_error_on_stdin_names_it(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(DataError, match="empty file: -"):
+        read_corpus([STDIN])
+
+
+def test_digest_and_size_are_of_the_raw_bytes(file):
+    raw = [codecs.BOM_UTF8 + b"a\r\n", "\u00e9".encode()]
+    corpus = read_corpus([file("a.txt", raw[0]), file("b.txt.gz", gzip.compress(raw[1]))])
+    assert corpus.sha256 == hashlib.sha256(b"".join(raw)).hexdigest()
+    assert corpus.bytes == len(b"".join(raw))

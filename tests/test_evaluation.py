@@ -1,0 +1,68 @@
+"""Losses and what derives from them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from charrnn.backend import NumpyBackend
+from charrnn.config import ModelConfig
+from charrnn.evaluation import Score, Scorer, token_losses
+from charrnn.model import Model
+from charrnn.params import initial_values
+from tests.support.stacks import cells
+
+
+def model_of(cell: str = "lstm", *, zero: bool = False) -> Model:
+    kind, _, activation = cell.partition("_")
+    config = ModelConfig(
+        7, cell=kind, activation=activation or "tanh", layers=2, hidden_size=6, embed_size=4
+    )
+    model = Model(config, NumpyBackend(np.float64))
+    if not zero:
+        model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    return model
+
+
+def by_hand(model: Model, ids) -> list[float]:
+    """Symbol by symbol, the plainest way there is."""
+    window = model.window(1, 1)
+    return [
+        float(window.losses(ids[t : t + 1, None], ids[t + 1 : t + 2, None])[0])
+        for t in range(len(ids) - 1)
+    ]
+
+
+@cells
+@pytest.mark.parametrize("length", [2, 5, 129, 300])
+def test_token_losses_equal_the_plainest_way(cell, length):
+    model, ids = model_of(cell), np.random.default_rng(1).integers(0, 7, size=length)
+    np.testing.assert_allclose(token_losses(model, ids), by_hand(model, ids), rtol=1e-10)
+
+
+def test_lanes_are_scored_each_from_a_zero_state_in_order():
+    model, ids = model_of(), np.random.default_rng(1).integers(0, 7, size=11)
+    expected = by_hand(model, ids[:6]) + by_hand(model, ids[5:])
+    np.testing.assert_allclose(Scorer(model, ids, lanes=2).losses(), expected, rtol=1e-10)
+
+
+def test_a_scorer_repeats_itself():
+    model, ids = model_of(), np.random.default_rng(1).integers(0, 7, size=300)
+    scorer = Scorer(model, ids, lanes=3)
+    np.testing.assert_array_equal(scorer.losses(), scorer.losses())
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
+    losses = token_losses(model_of(zero=True), np.array([1, 2, 3, 4]))
+    np.testing.assert_allclose(np.exp(losses), 7, rtol=1e-12)
+
+
+def test_score_by_hand():
+    score = Score(nats=8 * math.log(2), tokens=4, unknown=1, characters=4, bytes=8)
+    assert score.nats_per_token == pytest.approx(2 * math.log(2))
+    assert score.bits_per_token == pytest.approx(2)
+    assert score.bits_per_character == pytest.approx(2)
+    assert score.bits_per_byte == pytest.approx(1)
+    assert score.perplexity == pytest.approx(4)

@@ -1,0 +1,115 @@
+"""The structure: imports point down, and nothing heavy is loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "charrnn"
+
+#: From the bottom to the top; a module may import those of earlier rows, and within a package
+#: its own. ``charrnn`` itself, the public API, imports lazily.
+LAYERS = [
+    {"charrnn", "errors"},
+    {"config", "rng"},
+    {"events", "pace"},
+    {"text", "backend"},
+    {"cells"},
+    {"layers"},
+    {"params"},
+    {"model"},
+    {"optim", "sampling", "evaluation", "recipe"},
+    {"preflight", "checkpoint"},
+    {"runs"},
+    {"training", "api"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def top_level_of(module: str) -> str:
+    """``charrnn.text.corpus`` -> ``text``; the package itself -> ``charrnn``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of the package that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "charrnn":
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = {n for n in names if (PACKAGE.parent / n.replace(".", "/")).exists()}
+            submodules |= {
+                n
+                for n in names
+                if (PACKAGE.parent / n.replace(".", "/")).with_suffix(".py").exists()
+            }
+            found |= submodules or {str(node.module)}
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.split(".")[0] == "charrnn"}
+    return {top_level_of(name) for name in found}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return "charrnn" if str(relative) == "__init__.py" else relative.parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    rank = {name: n for n, names in enumerate(LAYERS) for name in names}
+    own = name_of(path)
+    if own == "charrnn":
+        pytest.skip("the public API imports lazily from above")
+    wrong = {name for name in imports_of(path) - {own} if rank[name] >= rank[own]}
+    assert not wrong, f"{own} may not import {wrong}"
+
+
+@pytest.mark.parametrize(
+    "folder, forbidden",
+    [
+        ("cells", {"numpy", "cupy"}),
+        ("training.py", {"typer", "rich", "tqdm"}),
+        ("checkpoint.py", {"pickle"}),
+        ("cli", {"numpy", "cupy"}),
+    ],
+)
+def test_what_a_part_may_not_touch(folder, forbidden):
+    place = PACKAGE / folder
+    for path in [place] if place.is_file() else place.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not {n.split(".")[0] for n in names} & forbidden, path
+
+
+def test_cupy_is_imported_in_one_file_only():
+    users = {p.name for p in FILES if "import cupy" in p.read_text(encoding="utf-8")}
+    assert users == {"cupy_backend.py"}
+
+
+@pytest.mark.parametrize(
+    "code, absent",
+    [
+        ("import charrnn", ["cupy", "rich", "numpy", "typer"]),
+        ("import charrnn.cli", ["cupy", "numpy", "rich", "tqdm"]),
+        ("import charrnn.api", ["cupy", "rich", "typer", "tqdm", "psutil", "charrnn.training"]),
+    ],
+)
+def test_nothing_heavy_is_loaded_early(code, absent):
+    check = f"{code}; import sys; print([m for m in {absent!r} if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,158 @@
+"""From logits to symbols: filters against brute force, draws, stop strings, streaming."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.backend import NumpyBackend
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.model import Model
+from charrnn.params import initial_values
+from charrnn.sampling import pick, probabilities, read_context, sample_ids, sample_text
+from charrnn.text import UNKNOWN, CharVocabulary
+
+LOGITS = np.log(np.array([[0.9, 0.4, 0.3, 0.2, 0.1]]))  # the unknown symbol first
+ALPHABET = CharVocabulary("\nabcdefg")
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = ModelConfig(len(ALPHABET), layers=2, hidden_size=8, embed_size=5)
+    model = Model(config, NumpyBackend())
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    model.params["decoder.weight"][...] *= 10  # so that what was read makes a difference
+    return model
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({}, [0, 4, 3, 2, 1]),
+        ({"temperature": 0.5}, [0, 16, 9, 4, 1]),
+        ({"temperature": 2}, [0, 2, np.sqrt(3), np.sqrt(2), 1]),
+        ({"top_k": 2}, [0, 4, 3, 0, 0]),
+        ({"top_k": 99}, [0, 4, 3, 2, 1]),
+        ({"top_p": 0.4}, [0, 4, 0, 0, 0]),
+        ({"top_p": 0.41}, [0, 4, 3, 0, 0]),
+        ({"top_p": 1e-9}, [0, 4, 0, 0, 0]),
+        ({"min_p": 0.5}, [0, 4, 3, 2, 0]),
+        ({"min_p": 1.0}, [0, 4, 0, 0, 0]),
+        ({"top_k": 3, "top_p": 0.5, "min_p": 0.1}, [0, 4, 3, 0, 0]),
+    ],
+)
+def test_filters(settings, expected):
+    config = SampleConfig(**{"temperature": 1.0} | settings)
+    p = probabilities(LOGITS, config)
+    np.testing.assert_allclose(p[0], np.array(expected) / np.sum(expected), rtol=1e-12)
+
+
+@given(
+    st.lists(st.integers(-300, 300).map(lambda n: n / 10), min_size=2, max_size=8),
+    st.floats(0.05, 5),
+    st.integers(0, 8),
+    st.floats(0.01, 1),
+    st.floats(0, 1),
+)
+def test_filters_keep_a_distribution_and_the_likeliest(values, temperature, top_k, top_p, min_p):
+    config = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    p = probabilities(np.array([values]), config)[0]
+    assert p.sum() == pytest.approx(1)
+    assert p[UNKNOWN] == 0
+    assert p.argmax() == np.argmax(values[1:]) + 1
+    assert not top_k or np.count_nonzero(p) <= top_k
+
+
+def test_argmax_ignores_draws_and_the_unknown_symbol():
+    config = SampleConfig(temperature=0)
+    for draw in (0.0, 0.999):
+        assert pick(LOGITS, config, np.array([draw])) == [1]
+
+
+@pytest.mark.parametrize(
+    "draw, symbol", [(0.0, 1), (0.399, 1), (0.401, 2), (0.699, 2), (0.701, 3), (1 - 1e-16, 4)]
+)
+def test_a_draw_picks_by_the_cumulative_distribution(draw, symbol):
+    assert pick(LOGITS, SampleConfig(temperature=1), np.array([draw])) == [symbol]
+
+
+def test_drawn_frequencies_are_the_probabilities():
+    config, n = SampleConfig(temperature=1), 20_000
+    draws = np.random.default_rng(0).random(n)
+    ids = pick(np.repeat(LOGITS, n, axis=0), config, draws)
+    found = np.bincount(ids, minlength=5) / n
+    np.testing.assert_allclose(found, probabilities(LOGITS, config)[0], atol=0.01)
+
+
+def test_extreme_logits_and_temperatures_are_borne():
+    config = SampleConfig(temperature=1e-9)
+    assert pick(np.array([[0.0, 1e9, -1e9]]), config, np.array([0.5])) == [1]
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 129, 300])
+def test_a_context_of_any_length_is_read_as_if_symbol_by_symbol(model, length):
+    ids = np.random.default_rng(length).integers(1, len(ALPHABET), size=length)
+    window = model.window(1, 1)
+    for symbol in ids:
+        logits = np.array(window.logits(symbol.reshape(1, 1)))
+    states, found = read_context(model, ids)
+    np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(states[1][0], window.states[1][0], rtol=1e-4, atol=1e-5)
+
+
+def test_drawing_equals_feeding_back_by_hand(model):
+    config = SampleConfig(length=20, temperature=0)
+    ids = [1]
+    for _ in range(20):
+        ids.append(int(pick(read_context(model, np.array(ids))[1], config, np.zeros(1))[0]))
+    assert [int(i[0]) for i in sample_ids(model, np.array([1]), config)] == ids[1:]
+
+
+def text_of(model, prompt="", stop=(), **settings) -> list[str]:
+    config = SampleConfig(**{"length": 60, "temperature": 1.0} | settings)
+    pieces = list(sample_text(model, ALPHABET, prompt, config, stop))
+    return ["".join(parts) for parts in zip(*pieces, strict=True)]
+
+
+def test_same_seed_same_text_other_seed_other_text(model):
+    assert text_of(model, seed=1) == text_of(model, seed=1) != text_of(model, seed=2)
+
+
+def test_sequences_differ_and_the_first_is_that_of_count_one(model):
+    texts = text_of(model, count=4)
+    assert len(set(texts)) == 4
+    assert texts[0] == text_of(model)[0]
+
+
+def test_the_prompt_matters(model):
+    assert text_of(model, "abc") != text_of(model, "gfe")
+
+
+def test_length_counts_symbols(model):
+    assert [len(t) for t in text_of(model, length=13, count=2)] == [13, 13]
+    assert text_of(model, length=0) == [""]
+
+
+def test_text_ends_before_the_first_stop_string(model):
+    [whole] = text_of(model)
+    stops = [whole[30:33], whole[20:22]]
+    [cut] = text_of(model, stop=stops)
+    assert cut == whole[: min(whole.index(s) for s in stops)]
+
+
+def test_a_beginning_of_a_stop_string_is_held_back_no_longer_than_needed(model):
+    [whole] = text_of(model)
+    stop = whole[10:12] + "\0never"
+    pieces = [p for [p] in sample_text(model, ALPHABET, "", SampleConfig(60, 1.0), [stop])]
+    assert "".join(pieces) == whole
+    assert "".join(pieces[:11]) == whole[:10], "the possible beginning is not printed yet"
+    assert max(map(len, pieces)) <= 3
+
+
+def test_sequences_stop_each_at_its_own_place(model):
+    whole = text_of(model, count=3)
+    stop = whole[0][5:7]
+    for cut, full in zip(text_of(model, count=3, stop=[stop]), whole, strict=True):
+        assert cut == full.partition(stop)[0]

@@ -1,0 +1,149 @@
+"""Against PyTorch: from golden files everywhere, live where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from charrnn.backend import NumpyBackend
+from charrnn.cells import CELLS
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.model import Model
+from charrnn.optim import OPTIMIZERS
+from charrnn.params import Buffer
+from tests.golden.make_torch import FILE, STEPS
+from tests.support.stacks import Case, cells, copy_states, directions, layers
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (charrnn[torch])"
+)
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return safetensors.numpy.load_file(FILE)
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@cells
+@pytest.mark.parametrize("layers", [1, 2])
+@directions
+def test_stack_equals_golden_file(golden, cell, layers, direction):
+    """Outputs, final states and all gradients, from the file's own weights and inputs."""
+    key = f"{cell}-{layers}-{direction}/"
+    entries = {n.removeprefix(key): v for n, v in golden.items() if n.startswith(key)}
+    case = Case.make(cell, layers, direction, STEPS)
+    case.x[...] = entries.pop("x")
+    case.params.flat[...] = entries.pop("params")
+    dfinal = [[np.empty_like(s) for s in scan] for scan in case.states]
+    for scan, states in enumerate(case.states):
+        for k in range(len(states)):
+            states[k][...] = entries.pop(f"state.{scan}.{k}")
+            dfinal[scan][k][...] = entries.pop(f"dfinal.{scan}.{k}")
+    assert_same(case.run(entries.pop("dy"), dfinal), entries)
+
+
+@needs_torch
+@cells
+@layers
+@directions
+@pytest.mark.parametrize("steps", [1, 7])
+def test_stack_equals_live_torch(cell, layers, direction, steps):
+    from tests.support.torch_oracle import run_stack
+
+    case = Case.make(cell, layers, direction, steps, batch=3, seed=5)
+    dy, dfinal = case.upstream()
+    params = {name: np.array(value) for name, value in case.params.items()}
+    expected = run_stack(cell, layers, direction, params, case.x, case.states, dy, dfinal)
+    assert_same(case.run(dy, dfinal), expected)
+
+
+@needs_torch
+@cells
+@pytest.mark.parametrize("tie", [False, True])
+def test_model_loss_and_gradients_equal_torch(cell, tie):
+    from tests.support.torch_oracle import language_model
+
+    kind, _, activation = cell.partition("_")
+    config = ModelConfig(
+        vocab_size=11,
+        cell=kind,
+        activation=activation or "tanh",
+        layers=2,
+        hidden_size=6,
+        embed_size=6 if tie else 4,
+        tie=tie,
+    )
+    rng = np.random.default_rng(3)
+    model = Model(config, NumpyBackend(np.float64))
+    model.params.flat[...] = rng.normal(scale=0.5, size=model.params.flat.shape)
+    window = model.training_window(5, 3)
+    states = [[rng.normal(size=s.shape) for s in scan] for scan in window.states]
+    ids, targets = rng.integers(0, 11, size=(2, 5, 3))
+    params = {name: np.array(value) for name, value in model.params.items()}
+    expected = language_model(config, params, ids, targets, states)
+
+    copy_states(window.states, states)
+    found = {"logits": np.array(window.logits(ids))}
+    copy_states(window.states, states)
+    found["loss"] = np.array(window.loss_and_grads(ids, targets, None))
+    found |= {f"d {name}": np.array(g) for name, g in window.grads.items()}
+    assert_same(found, expected)
+
+
+@needs_torch
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "name, decay, theirs",
+    [
+        ("adam", 0.1, {"betas": (0.9, 0.99), "weight_decay": 0.1}),
+        ("rmsprop", 0.0, {"alpha": 0.99}),
+        ("sgd", 0.0, {"momentum": 0.8}),
+    ],
+)
+def test_optimizers_and_clipping_equal_torch(name, decay, theirs, clip):
+    from tests.support.torch_oracle import optimise
+
+    rng = np.random.default_rng(0)
+    start, grads = rng.normal(size=20), rng.normal(size=(6, 20))
+    backend = NumpyBackend(np.float64)
+    params, gradient = (Buffer(backend, {"w": (20,)}) for _ in range(2))
+    params.flat[...] = start
+    config = TrainConfig(optimizer=name, clip=clip, weight_decay=decay, momentum=0.8)
+    optimizer = OPTIMIZERS[name](backend, params, gradient, config)
+    for row in grads:
+        gradient.flat[...] = row
+        optimizer.step(0.05)
+    expected = optimise(name, start, grads, clip, lr=0.05, **theirs)
+    np.testing.assert_allclose(params.flat, expected, rtol=1e-9)
+
+
+@needs_torch
+@pytest.mark.parametrize("cell", [c for c in sorted(CELLS) if c != "rnn_sigmoid"])
+def test_torch_loads_our_names_strictly_and_agrees_in_float32(cell):
+    """What a checkpoint holds under ``rnn.`` is a state dict of PyTorch's own module."""
+    import torch
+
+    from charrnn.params import initial_values
+    from tests.support.torch_oracle import module
+
+    kind, _, activation = cell.partition("_")
+    config = ModelConfig(
+        9, cell=kind, activation=activation or "tanh", layers=2, hidden_size=16, embed_size=8
+    )
+    model = Model(config, NumpyBackend())
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    window = model.window(10, 2)
+    x = np.random.default_rng(1).normal(size=(10, 2, 8)).astype(np.float32)
+    rnn = module(cell, model.params.part("rnn."), 8, 16, 2, False).float()
+    with torch.no_grad():
+        expected = rnn(torch.from_numpy(x))[0].numpy()
+    np.testing.assert_allclose(window.stack.forward(x), expected, atol=1e-5)

@@ -21,7 +21,11 @@ from charrnn.text import UNKNOWN
 
 
 class LanguageModel:
-    """What ``charrnn.load`` gives. Every text is read as if after a line break."""
+    """What ``charrnn.load`` gives.
+
+    Every text is read as if after a line break, or after the vocabulary's first symbol where it
+    has no line break.
+    """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
         self.checkpoint = checkpoint
@@ -40,15 +44,27 @@ class LanguageModel:
         """The architecture."""
         return self.checkpoint.config
 
-    def sample(self, prompt: str = "", *, stop: Sequence[str] = (), **config: Any) -> str:
-        """Text that continues ``prompt``; keywords are the fields of ``SampleConfig``.
+    def sample(
+        self,
+        prompt: str = "",
+        *,
+        length: int = SampleConfig.length,
+        temperature: float = SampleConfig.temperature,
+        top_k: int = SampleConfig.top_k,
+        top_p: float = SampleConfig.top_p,
+        min_p: float = SampleConfig.min_p,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+    ) -> str:
+        """Text that continues ``prompt``, as ``charrnn sample`` draws it; same seed, same text.
 
         Ends before the first ``stop`` string. Raises ``DataError`` for a prompt with symbols
         outside the vocabulary, ``UsageError`` for values out of range.
         """
         self.check_prompt(prompt)
-        settings = SampleConfig(**{**config, "count": 1})
-        pieces = sample_text(self.model, self.vocabulary, prompt, settings, stop)
+        config = SampleConfig(length, temperature, top_k, top_p, min_p, seed)
+        stops = [stop] if isinstance(stop, str) else stop
+        pieces = sample_text(self.model, self.vocabulary, prompt, config, stops)
         return "".join(piece for [piece] in pieces)
 
     def check_prompt(self, prompt: str) -> None:

@@ -12,8 +12,8 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,14 @@ from charrnn.errors import (
     OutputError,
 )
 from charrnn.params import parameter_shapes
-from charrnn.text import CharVocabulary
+from charrnn.text import NO_SUCH_FILE, CharVocabulary
 
 VERSION = 1
 _KEY = "charrnn"
 _NO_DIGEST = "0" * 64
 _MAX_METADATA = 2**20
 _MAX_HEADER = 4 * _MAX_METADATA  # the metadata, escaped, and a line for each tensor
+_MAX_FILE = 2**36
 _NOT_OURS = {
     b"PK\x03\x04": "a zip archive, as .pt and .npz files are",
     b"\x80": "a Python pickle",
@@ -90,7 +91,7 @@ def save(checkpoint: Checkpoint, *paths: Path) -> None:
         _write_atomically(path, data)
 
 
-def _to_bytes(checkpoint: Checkpoint) -> bytes:
+def _to_bytes(checkpoint: Checkpoint) -> bytearray:
     tensors = dict(checkpoint.weights)
     tensors |= {f"optim.{name}": value for name, value in checkpoint.slots.items()}
     tensors |= {f"state.{name}": value for name, value in checkpoint.states.items()}
@@ -108,45 +109,45 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
         **{name: getattr(checkpoint, name) for name in _DOCUMENTS},
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    data = safetensors.numpy.save(tensors, metadata={_KEY: text})
+    if len(text) > _MAX_METADATA:
+        raise DataError("metadata too large for a checkpoint", f"{len(text)} bytes")
+    data = bytearray(safetensors.numpy.save(tensors, metadata={_KEY: text}))
     checkpoint.sha256 = hashlib.sha256(data).hexdigest()
-    return data.replace(_digest_field(_NO_DIGEST), _digest_field(checkpoint.sha256), 1)
+    _set_digest(data, _NO_DIGEST, checkpoint.sha256)
+    return data
 
 
-def _digest_field(digest: str) -> bytes:
-    """The field as it stands in the header: JSON inside a JSON string."""
-    return rf"\"sha256\":\"{digest}\"".encode()
+def _set_digest(data: bytearray, old: str, new: str) -> None:
+    """Exchange the digest where it stands in the header, as JSON inside a JSON string."""
+    before, after = (rf"\"sha256\":\"{digest}\"".encode() for digest in (old, new))
+    at = data.find(before)
+    if at < 0:
+        raise DataError("damaged checkpoint", remedy="it has no SHA-256")
+    data[at : at + len(before)] = after
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def _write_atomically(path: Path, data: bytearray) -> None:
     """A temporary file beside it, flushed to the disk, then renamed over it."""
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o666 & ~_umask())
+        file = temporary.open("xb")
+    except OSError as error:
+        raise OutputError("cannot create", path, error.strerror or str(error)) from None
+    try:
+        with file:
             file.write(data)
             file.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
+            os.fsync(file.fileno())
+        temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except OSError as error:
-        if temporary is None:
-            raise OutputError("cannot create", path, error.strerror or str(error)) from None
         raise InputOutputError("cannot write", path, error.strerror or str(error)) from None
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Checkpoint:
@@ -184,12 +185,15 @@ def load(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would be waited for
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a FIFO would be waited for
             raise DataError("not a charrnn checkpoint", path, "it is not a regular file")
+        if status.st_size > _MAX_FILE:
+            raise DataError("not a charrnn checkpoint", path, f"{status.st_size} bytes")
         return path.read_bytes()
-    except FileNotFoundError:
-        raise InputNotFoundError("no such checkpoint", path) from None
     except OSError as error:
+        if error.errno in NO_SUCH_FILE:
+            raise InputNotFoundError("no such checkpoint", path) from None
         raise InputOutputError("cannot read", path, error.strerror or str(error)) from None
 
 
@@ -223,7 +227,8 @@ def _document(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_digest(raw: bytes, digest: str) -> None:
-    zeroed = raw.replace(_digest_field(digest), _digest_field(_NO_DIGEST), 1)
+    zeroed = bytearray(raw)
+    _set_digest(zeroed, digest, _NO_DIGEST)
     if hashlib.sha256(zeroed).hexdigest() != digest:
         raise DataError("damaged checkpoint", remedy="its SHA-256 does not match; use an older one")
 
@@ -256,4 +261,4 @@ def _check_tensors(header: dict[str, Any], checkpoint: Checkpoint) -> None:
                 expected[f"state.{layer}.{state}"] = shape
     if found != expected:
         odd = sorted(n for n in found.keys() | expected if found.get(n) != expected.get(n))
-        raise DataError("damaged checkpoint", remedy=f"missing, odd or misshapen: {odd[0]}")
+        raise DataError("damaged checkpoint", remedy=f"missing, unexpected or misshapen: {odd[0]}")

@@ -5,7 +5,6 @@ Each class raises ``UsageError`` for a value outside its range, naming the optio
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -15,7 +14,7 @@ CELL_KINDS = ("lstm", "gru", "rnn")
 ACTIVATIONS = ("tanh", "relu", "sigmoid")
 LEVELS = ("char",)
 INITS = ("orthogonal", "uniform")
-OPTIMIZERS = ("adam", "rmsprop", "sgd")
+OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
 
 #: Sizes beyond these are mistakes, not models; what fits into memory is checked separately.
@@ -121,7 +120,7 @@ class Budget(_Config):
             len(given) == 1, "budget", self.describe(), "give one of --epochs, --steps, --minutes"
         )
         _require(
-            0 < given[0] < math.inf, "budget", self.describe(), "must be greater than 0 and finite"
+            0 < given[0] <= 1e9, "budget", self.describe(), "must be greater than 0 and at most 1e9"
         )
 
     def describe(self) -> str:
@@ -133,15 +132,17 @@ class Budget(_Config):
 
 @dataclass(frozen=True)
 class TrainConfig(_Config):
-    """The training recipe, apart from its budget. Sizes are in symbols, ``seq_len`` in time steps.
+    """The training recipe, apart from its budget.
 
+    ``batch_size`` is the number of lanes that the text is cut into, ``seq_len`` the time steps
+    of a window of truncated backpropagation through time.
     ``warmup`` is the share of the budget in which the learning rate rises linearly;
     ``clip`` is the largest norm of the gradient, 0 for any. ``evals`` is the number of
     validations, spread evenly over the budget.
     """
 
     batch_size: int = 32
-    seq_len: int = 96
+    seq_len: int = 64
     lr: float = 4e-3
     optimizer: str = "adam"
     momentum: float = 0.9
@@ -158,9 +159,15 @@ class TrainConfig(_Config):
         _between("--batch-size", self.batch_size, 1, MAX_SIZE)
         _between("--seq-len", self.seq_len, 1, MAX_SIZE)
         _require(0 < self.lr <= 100, "--lr", self.lr, "must be greater than 0 and at most 100")
-        _one_of("--optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("--optimizer", self.optimizer, OPTIMIZER_NAMES)
         _require(0 <= self.momentum < 1, "--momentum", self.momentum, "must be from 0 to below 1")
         _between("--weight-decay", self.weight_decay, 0, 1)
+        _require(
+            self.lr * self.weight_decay < 1,
+            "--weight-decay",
+            self.weight_decay,
+            "times --lr must be below 1, or weights change their sign",
+        )
         _one_of("--schedule", self.schedule, SCHEDULES)
         _require(0 <= self.warmup < 1, "--warmup", self.warmup, "must be from 0 to below 1")
         _between("--clip", self.clip, 0, 1e9)

@@ -24,7 +24,7 @@ class UsageError(CharrnnError):
 
 
 class DivergedError(CharrnnError):
-    """Training left the range of numbers."""
+    """The loss, a gradient or a weight is no longer finite."""
 
     exit_code = 3
 

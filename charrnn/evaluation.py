@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.model import Model
+from charrnn.model import CHUNK, Model
 from charrnn.text import UNKNOWN, Ids, scoring_lanes
-
-_CHUNK = 128  # time steps scored at once
 
 
 @dataclass(frozen=True)
 class Score:
     """The cross-entropy of a text: ``nats`` in total over ``tokens`` that were predicted.
 
-    ``unknown`` of these are outside the vocabulary; they are scored too, as what they are to
-    the model: the unknown symbol.
+    ``unknown`` of these are outside the vocabulary; they are scored as the unknown symbol.
     """
 
     nats: float
@@ -60,7 +57,7 @@ class Scorer:
     def __init__(self, model: Model, ids: Ids, lanes: int) -> None:
         self.backend = model.backend
         x, y = scoring_lanes(ids, lanes)
-        steps = min(_CHUNK, len(x))
+        steps = min(CHUNK, len(x))
         padding = ((0, -len(x) % steps), (0, 0))
         self.x = np.pad(x, padding)
         self.y = np.pad(y, padding, constant_values=-1)
@@ -69,11 +66,11 @@ class Scorer:
     def losses(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The cross-entropy in nats of each symbol but the first, in the text's order."""
         self.window.reset()
-        steps = self.window.steps
+        steps = self.window.seq_len
         parts = []
         for t in range(0, len(self.x), steps):
             x, y = self.x[t : t + steps], self.y[t : t + steps]
-            losses = self.window.losses(x, np.maximum(y, UNKNOWN))
+            losses = self.window.losses(x, np.maximum(y, UNKNOWN))  # -1 is left out below
             parts.append(self.backend.to_host(losses).reshape(y.shape))
         losses = np.concatenate(parts).astype(np.float64)
         return losses.T[self.y.T >= 0]

@@ -1,4 +1,4 @@
-"""What happens in a training run, for whoever draws, logs or scripts it."""
+"""What happens in a training run, for code that displays, logs or scripts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from charrnn.config import Budget, ModelConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Prepared:
-    """Before the first step: what is about to happen. Sizes in bytes or symbols."""
+    """Before the first step: what is about to happen.
+
+    ``memory`` in bytes; ``steps`` is None for a budget in minutes.
+    """
 
     run: str
     signature: str

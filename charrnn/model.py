@@ -10,6 +10,9 @@ from charrnn.config import ModelConfig
 from charrnn.layers import Dropout, Embedding, Head, Stack, States
 from charrnn.params import Buffer, parameter_shapes
 
+#: Time steps read at once where a text of any length is only read.
+CHUNK = 128
+
 
 class Model:
     """Embedding, recurrent layers, decoder. Parameters stand in one flat buffer, ``params``."""
@@ -23,17 +26,17 @@ class Model:
         for name, view in self.params.items():
             self.backend.to_device(values[name], out=view)
 
-    def window(self, steps: int, batch: int) -> Window:
+    def window(self, seq_len: int, batch: int) -> Window:
         """A window to predict with."""
-        return Window(self, steps, batch)
+        return Window(self, seq_len, batch)
 
-    def training_window(self, steps: int, batch: int) -> TrainingWindow:
+    def training_window(self, seq_len: int, batch: int) -> TrainingWindow:
         """A window to learn from."""
-        return TrainingWindow(self, steps, batch)
+        return TrainingWindow(self, seq_len, batch)
 
 
 class Window:
-    """The model over ``steps`` time steps T of ``batch`` sequences B, in buffers made once.
+    """The model over ``seq_len`` time steps T of ``batch`` sequences B, in buffers made once.
 
     The recurrent state starts at zero and is carried from call to call. Between calls it lives
     in ``states``: reading it there saves it, writing to it there restores it.
@@ -42,18 +45,18 @@ class Window:
     def __init__(
         self,
         model: Model,
-        steps: int,
+        seq_len: int,
         batch: int,
         grads: Buffer | None = None,
         dropout: float = 0.0,
     ) -> None:
         backend, config, params = model.backend, model.config, model.params
-        self.backend, self.steps, self.batch = backend, steps, batch
-        self.ids = backend.empty((steps, batch), np.int64)
-        self.targets = backend.empty((steps, batch), np.int64)
+        self.backend, self.seq_len, self.batch = backend, seq_len, batch
+        self.ids = backend.empty((seq_len, batch), np.int64)
+        self.targets = backend.empty((seq_len, batch), np.int64)
         decoder = "encoder.weight" if config.tie else "decoder.weight"
         self.embedding = Embedding(
-            backend, params["encoder.weight"], grads and grads["encoder.weight"], steps, batch
+            backend, params["encoder.weight"], grads and grads["encoder.weight"], seq_len, batch
         )
         self.stack = Stack(
             backend,
@@ -61,7 +64,7 @@ class Window:
             params.part("rnn."),
             grads and grads.part("rnn."),
             config.layers,
-            steps,
+            seq_len,
             batch,
             dropout=dropout,
         )
@@ -70,11 +73,11 @@ class Window:
             params[decoder],
             params["decoder.bias"],
             (grads[decoder], grads["decoder.bias"]) if grads else None,
-            steps,
+            seq_len,
             batch,
         )
-        self.embed_dropout = Dropout(backend, (steps, batch, config.embed_size), dropout)
-        self.head_dropout = Dropout(backend, (steps, batch, config.hidden_size), dropout)
+        self.embed_dropout = Dropout(backend, (seq_len, batch, config.embed_size), dropout)
+        self.head_dropout = Dropout(backend, (seq_len, batch, config.hidden_size), dropout)
 
     def reset(self) -> None:
         """Start the next call from a zero state."""
@@ -105,9 +108,9 @@ class Window:
 class TrainingWindow(Window):
     """A window with gradients, in one flat buffer ``grads`` that matches ``model.params``."""
 
-    def __init__(self, model: Model, steps: int, batch: int) -> None:
+    def __init__(self, model: Model, seq_len: int, batch: int) -> None:
         self.grads = Buffer(model.backend, parameter_shapes(model.config))
-        super().__init__(model, steps, batch, self.grads, model.config.dropout)
+        super().__init__(model, seq_len, batch, self.grads, model.config.dropout)
         self.tied = model.config.tie
 
     def loss_and_grads(

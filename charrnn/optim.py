@@ -15,6 +15,8 @@ from charrnn.backend import Array, Backend
 from charrnn.config import TrainConfig
 from charrnn.params import Buffer
 
+_FLOOR = 0.01  # of the learning rate, at the end of the cosine
+
 
 def clip_by_global_norm(xp: Any, grads: Array, limit: float) -> Array:
     """Scale ``grads`` [N] in place to a Euclidean norm of at most ``limit`` (Pascanu et al. 2013).
@@ -32,14 +34,15 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     """The rate at ``progress`` through the budget, from 0 to 1.
 
     Linear warm-up over the first ``warmup`` of it; then constant, or half a cosine
-    (Loshchilov & Hutter 2017) down to a hundredth at exactly 1.
+    (Loshchilov & Hutter 2017) down to a hundredth at 1.
     """
     if progress < config.warmup:
-        return config.lr * max(progress, 1e-3 * config.warmup) / config.warmup
+        return config.lr * progress / config.warmup
     if config.schedule == "constant":
         return config.lr
     annealed = (progress - config.warmup) / (1 - config.warmup)
-    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, annealed))))
+    cosine = 0.5 * (1 + math.cos(math.pi * annealed))
+    return config.lr * (_FLOOR + (1 - _FLOOR) * cosine)
 
 
 class Optimizer:
@@ -78,7 +81,8 @@ class Optimizer:
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015), betas 0.9 and 0.99, with decoupled weight decay.
 
-    beta2 0.99 instead of 0.999 forgets within the few thousand steps that a run has.
+    beta2 is 0.99 rather than 0.999, so that the second moment adapts within a run of a few
+    thousand steps.
     """
 
     slots = ("exp_avg", "exp_avg_sq")
@@ -107,7 +111,7 @@ class Adam(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman & Hinton 2012), alpha 0.99, as ``torch.optim.RMSprop``."""
+    """RMSprop (Tieleman & Hinton 2012), as ``torch.optim.RMSprop`` but for the weight decay."""
 
     slots = ("square_avg",)
     alpha, eps = 0.99, 1e-8
@@ -126,7 +130,7 @@ class RMSprop(Optimizer):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum (Sutskever et al. 2013), as ``torch.optim.SGD``."""
+    """Gradient descent with momentum (Sutskever et al. 2013), as ``torch.optim.SGD`` likewise."""
 
     slots = ("momentum_buffer",)
 

@@ -9,6 +9,7 @@ from charrnn.backend import Backend
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import MemoryLimitError
+from charrnn.model import CHUNK
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Shapes, count, parameter_shapes
 
@@ -58,12 +59,13 @@ def memory_estimate(config: ModelConfig, train: TrainConfig, valid_lanes: int) -
     # Backward: the gradient of every layer's input, and the recurrent one where it differs.
     inputs = E + (config.layers - 1) * H
     gradients = T * B * (inputs + H + (0 if cell.additive else config.layers * K * H))
+    # Mask and output of 4 bytes each and draws of 2 make two and a half floats.
     dropout = T * B * (inputs + H) * 2.5 if config.dropout else 0
     floats = (
         parameters * (3 + slots)  # weights, gradients, scratch and moments
-        + parameters * (1 + slots)  # a checkpoint in the making
+        + 3 * parameters * (1 + slots)  # a checkpoint in the making: arrays, bytes, both at once
         + window(T, B)
-        + window(128, valid_lanes)
+        + window(CHUNK, valid_lanes)
         + gradients
         + dropout
     )

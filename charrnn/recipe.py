@@ -14,41 +14,44 @@ from charrnn.config import Budget, ModelConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Options:
-    """What may be said of a training run; None: chosen from the text and the other options.
+    """The options of a training run; None: chosen from the text and the other options.
 
     Names and meanings are those of ``ModelConfig``, ``TrainConfig`` and ``Budget``.
     """
 
-    cell: str = "lstm"
-    activation: str = "tanh"
+    cell: str = ModelConfig.cell
+    activation: str = ModelConfig.activation
     layers: int | None = None
     hidden_size: int | None = None
     embed_size: int | None = None
     dropout: float | None = None
-    tie: bool = False
+    tie: bool = ModelConfig.tie
     batch_size: int | None = None
     seq_len: int | None = None
     epochs: float | None = None
     steps: int | None = None
     minutes: float | None = None
     lr: float | None = None
-    optimizer: str = "adam"
-    momentum: float = 0.9
-    weight_decay: float = 0.01
-    schedule: str = "cosine"
-    warmup: float = 0.02
-    clip: float = 1.0
-    init: str = "orthogonal"
-    valid_fraction: float = 0.1
-    evals: int = 10
-    seed: int = 0
+    optimizer: str = TrainConfig.optimizer
+    momentum: float = TrainConfig.momentum
+    weight_decay: float | None = None
+    schedule: str = TrainConfig.schedule
+    warmup: float = TrainConfig.warmup
+    clip: float = TrainConfig.clip
+    init: str = TrainConfig.init
+    valid_fraction: float = TrainConfig.valid_fraction
+    evals: int = TrainConfig.evals
+    seed: int = TrainConfig.seed
 
     def __post_init__(self) -> None:
         """Raises ``UsageError`` for what makes no sense whatever the text: before it is read."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         del given["tie"]  # whether sizes fit it shows when all are known
+        given.setdefault("weight_decay", 0.0)
         TrainConfig(**_part(TrainConfig, given))
         ModelConfig(vocab_size=2, **_part(ModelConfig, given))
+        if budget := _part(Budget, given):
+            Budget(**budget)
 
 
 def _part(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -67,31 +70,33 @@ class Recipe(NamedTuple):
     seq_len: int
 
 
-#: Recipes by the largest number of training symbols that they are for.
+#: Recipes by the largest number of training symbols that they are for:
+#: layers, hidden size, dropout, epochs, batch size, window.
 _RECIPES = (
     (5_000, Recipe(1, 64, 0.2, 60, 4, 32)),
     (50_000, Recipe(1, 128, 0.4, 50, 8, 64)),
-    (300_000, Recipe(1, 256, 0.5, 40, 16, 96)),
-    (3_000_000, Recipe(1, 384, 0.3, 16, 32, 96)),
-    (30_000_000, Recipe(2, 384, 0.1, 4, 64, 96)),
+    (300_000, Recipe(1, 256, 0.5, 40, 16, 64)),
+    (3_000_000, Recipe(1, 384, 0.3, 12, 32, 64)),
+    (30_000_000, Recipe(2, 384, 0.1, 4, 64, 64)),
 )
-_LARGEST = Recipe(2, 512, 0.0, 1, 64, 128)
+_LARGEST = Recipe(2, 512, 0.0, 1, 64, 64)
 
 _MIN_SEQ_LEN = 16
 
-#: Learning rates by optimiser; the plain RNN explodes at rates that gated cells bear.
+#: Learning rates by optimiser; the plain RNN explodes at rates that gated cells tolerate.
 _RATES = {"adam": 4e-3, "rmsprop": 2e-3, "sgd": 1.0}
 _PLAIN_RNN_RATE = 0.4
 
 
-def recommend(symbols: int) -> Recipe:
+def recommend(symbols: int, batch_size: int | None = None, seq_len: int | None = None) -> Recipe:
     """The recipe for a text with this many symbols to train on.
 
-    Window and batch shrink where the text would not fill four of them.
+    Window and batch shrink, around what is given of them, where the text would not fill four.
     """
     recipe = next((r for limit, r in _RECIPES if symbols <= limit), _LARGEST)
-    seq_len = max(_MIN_SEQ_LEN, min(recipe.seq_len, symbols // 4))
-    batch_size = max(1, min(recipe.batch_size, symbols // (4 * seq_len)))
+    room = symbols // (4 * (batch_size or 1))
+    seq_len = seq_len or max(_MIN_SEQ_LEN, min(recipe.seq_len, room))
+    batch_size = batch_size or max(1, min(recipe.batch_size, symbols // (4 * seq_len)))
     return recipe._replace(seq_len=seq_len, batch_size=batch_size)
 
 
@@ -108,7 +113,7 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
     """Fill in what ``options`` leave open; raises ``UsageError`` for what makes no sense."""
     values = asdict(options)
     given = {name for name, value in values.items() if value is not None}
-    recipe = recommend(symbols)._asdict()
+    recipe = recommend(symbols, options.batch_size, options.seq_len)._asdict()
     if given & {"epochs", "steps", "minutes"}:
         del recipe["epochs"]
     for name, value in recipe.items():
@@ -119,6 +124,8 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
     if values["lr"] is None:
         rate = _RATES[options.optimizer]
         values["lr"] = rate * (_PLAIN_RNN_RATE if options.cell == "rnn" else 1)
+    if values["weight_decay"] is None:
+        values["weight_decay"] = TrainConfig.weight_decay if options.optimizer == "adam" else 0.0
     chosen = {n: v for n, v in values.items() if v is not None and n not in given}
     return Resolved(
         ModelConfig(vocab_size=vocab_size, **_part(ModelConfig, values)),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Checkpoint
-from charrnn.errors import InputNotFoundError, OutputError
-from charrnn.text import is_folder
+from charrnn.errors import InputNotFoundError, InputOutputError, OutputError
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
@@ -27,9 +28,9 @@ class RunFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if _in_run(path) or (path / LOG).exists():
+            if _in_run(path):
                 raise OutputError("folder already holds a run", path, "choose another with -o")
-            self._log: IO[str] = (path / LOG).open("x", encoding="utf-8")
+            self._log: IO[str] = (path / LOG).open("w", encoding="utf-8")
         except OSError as error:
             raise OutputError("cannot create", path, error.strerror or str(error)) from None
 
@@ -37,27 +38,43 @@ class RunFolder:
     def named_after(cls, stem: str) -> RunFolder:
         """A new folder under ``checkpoints/``: the name given, then with -2, -3 and so on."""
         name = re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:60] or "run"
-        for number in itertools.count(1):
-            path = RUNS / (name if number == 1 else f"{name}-{number}")
-            if not path.exists():
-                return cls(path)
-        raise AssertionError("unreachable")
+        path, number = RUNS / name, 1
+        while path.exists():
+            number += 1
+            path = RUNS / f"{name}-{number}"
+        return cls(path)
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add one line to ``log.jsonl``."""
-        self._log.write(json.dumps(record, allow_nan=False) + "\n")
-        self._log.flush()
+        """Add one line to ``log.jsonl``; raises ``InputOutputError``."""
+        with self._writing(LOG):
+            self._log.write(json.dumps(record, allow_nan=False) + "\n")
+            self._log.flush()
 
     def save(self, checkpoint: Checkpoint, step: int, *, best: bool) -> Path:
-        """Write the checkpoint of a step, as the best too where it is; keep the last three."""
+        """Write a step's checkpoint, and ``best.safetensors`` if it is the best so far.
+
+        The last three steps are kept. Raises the errors of ``checkpoint.save``.
+        """
         path = self.path / f"step-{step:09d}.safetensors"
         checkpoints.save(checkpoint, path, *([self.path / BEST] if best else []))
         for old in list_steps(self.path)[:-_KEEP]:
-            old.unlink(missing_ok=True)
+            with self._writing(old.name):
+                old.unlink(missing_ok=True)
         return path
 
     def close(self) -> None:
-        self._log.close()
+        """Close the log; what was written to it is in the file already."""
+        with contextlib.suppress(OSError):
+            self._log.close()
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputOutputError(
+                "cannot write", self.path / name, error.strerror or str(error)
+            ) from None
 
 
 def list_steps(run: Path) -> list[Path]:
@@ -78,7 +95,7 @@ def find_checkpoint(model: Path | None) -> Path:
                 "no model given and no run found", f"{RUNS}/", "train one: charrnn train TEXT"
             )
         model = max(runs, key=lambda run: _in_run(run)[-1].stat().st_mtime_ns)
-    if not is_folder(model):
+    if not os.path.isdir(model):  # noqa: PTH112 (never raises, whatever the name)
         return model
     found = _in_run(model)
     if not found:
@@ -89,4 +106,4 @@ def find_checkpoint(model: Path | None) -> Path:
 def _in_run(run: Path) -> list[Path]:
     """All checkpoints of a run, the latest step last."""
     best = run / BEST
-    return [best] * best.is_file() + list_steps(run)
+    return [*([best] if best.is_file() else []), *list_steps(run)]

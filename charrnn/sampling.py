@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import SampleConfig
-from charrnn.layers import States
-from charrnn.model import Model
+from charrnn.layers import States, copy_states
+from charrnn.model import CHUNK, Model
 from charrnn.rng import SAMPLE, generator
 from charrnn.text import UNKNOWN, CharVocabulary, Ids
 
-_CHUNK = 128  # time steps of a prompt read at once
 _DRAWS = 256  # random numbers made at once
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -29,7 +28,8 @@ def probabilities(logits: Floats, config: SampleConfig) -> Floats:
     logits = logits.astype(np.float64)
     logits[:, UNKNOWN] = -np.inf
     logits -= logits.max(axis=1, keepdims=True)
-    p = np.exp(logits / config.temperature)
+    with np.errstate(over="ignore"):  # the smallest temperatures: -inf, which is right
+        p = np.exp(logits / config.temperature)
     p /= p.sum(axis=1, keepdims=True)
     if config.top_k or config.top_p < 1 or config.min_p:
         order = np.argsort(-p, axis=1, kind="stable")
@@ -47,7 +47,8 @@ def probabilities(logits: Floats, config: SampleConfig) -> Floats:
 def pick(logits: Floats, config: SampleConfig, draws: Floats) -> Ids:
     """One id for each row: logits [B, V], draws [B] uniform in [0, 1) -> ids [B].
 
-    The same draws give the same ids on every device, as long as the logits agree to rounding.
+    ``sample_ids`` makes the draws, on the host, from the seed. The same draws give the same ids
+    on every device, as long as the logits agree to rounding.
     """
     if config.temperature == 0:
         ids = logits[:, UNKNOWN + 1 :].argmax(axis=1) + UNKNOWN + 1
@@ -61,25 +62,18 @@ def pick(logits: Floats, config: SampleConfig, draws: Floats) -> Ids:
 def read_context(model: Model, ids: Ids) -> tuple[States, Floats]:
     """Run over a context [N], N > 0: the state after it and the logits [1, V] of what follows."""
     states: States | None = None
-    whole = len(ids) - len(ids) % _CHUNK
-    for steps, part in ((_CHUNK, ids[:whole]), (1, ids[whole:])):
+    whole = len(ids) - len(ids) % CHUNK
+    for steps, part in ((CHUNK, ids[:whole]), (1, ids[whole:])):
         if not len(part):
             continue
         window = model.window(steps, 1)
         if states is not None:
-            set_states(window.states, states)
+            copy_states(window.states, states)
         for t in range(0, len(part), steps):
             logits = window.logits(part[t : t + steps, None])
         states = window.states
     assert states is not None
     return states, model.backend.to_host(logits[-1:])
-
-
-def set_states(to: States, source: States) -> None:
-    """Copy states, from one sequence to each of many if need be ([1, H] -> [B, H])."""
-    for to_layer, source_layer in zip(to, source, strict=True):
-        for to_state, source_state in zip(to_layer, source_layer, strict=True):
-            to_state[...] = source_state
 
 
 def sample_ids(model: Model, context: Ids, config: SampleConfig) -> Iterator[Ids]:
@@ -90,7 +84,7 @@ def sample_ids(model: Model, context: Ids, config: SampleConfig) -> Iterator[Ids
     """
     states, logits = read_context(model, context)
     window = model.window(1, config.count)
-    set_states(window.states, states)
+    copy_states(window.states, states)
     logits = np.repeat(logits, config.count, axis=0)
     generators = [generator(config.seed, SAMPLE, k) for k in range(config.count)]
     for n in range(config.length):
@@ -112,8 +106,10 @@ def sample_text(
     """Pieces of text as they are drawn, one for each sequence and step; the prompt is not in them.
 
     A sequence ends before the first ``stop`` string that it draws; text that may turn out to be
-    one is held back until that is certain. The prompt is read as if after a line break.
+    one is held back until that is certain. The prompt is read as if after a line break, or after
+    the vocabulary's first symbol where it has no line break.
     """
+    stop = [s for s in stop if s]
     context = np.concatenate([[vocabulary.start], vocabulary.encode(prompt)])
     ends = [_StopScanner(stop) for _ in range(config.count)]
     for ids in sample_ids(model, context, config):

@@ -1,7 +1,7 @@
-"""Training as a generator of events: whoever asks for the next one lets it go on.
+"""Training as a generator of events: it advances each time the caller asks for the next one.
 
-It reads the corpus, chooses what was left open, checks that it fits, and learns; checkpoints
-and the log go to the run folder. Nothing is printed here.
+It reads the corpus, fills in options that were not given, checks that the run fits into memory,
+and trains; checkpoints and the log go to the run folder. Nothing is printed here.
 """
 
 from __future__ import annotations
@@ -35,13 +35,18 @@ from charrnn.recipe import Options, Resolved, resolve
 from charrnn.rng import DROPOUT, INIT, generator
 from charrnn.runs import RunFolder
 from charrnn.sampling import sample_text
-from charrnn.text import STDIN, Corpus, Dataset, TrainingStream
+from charrnn.text import STDIN, Dataset, TrainingStream
 
+#: Steps from one ``Step`` event to the next: how often the device is waited for.
 LOG_EVERY = 10
-"""Steps from one ``Step`` event to the next: how often the device is waited for."""
 
+# The held-out text is read in lanes side by side, which is faster but cuts the context between
+# them: few enough lanes, long enough (in symbols), that the figure hardly changes.
 _MAX_VALID_LANES = 10
-_MIN_VALID_LANE = 200
+_MIN_VALID_LANE = 2_000
+_MAX_VALID = 200_000  # symbols: validating on more would take its time from training
+
+_MAX_NATS = 700.0  # a loss beyond is divergence, and its exponential beyond any number
 
 
 def train(
@@ -59,98 +64,115 @@ def train(
 
     ``valid``: validate on this file instead of the end of the corpus. ``sample_length``: draw
     so many symbols after each validation. ``threads``: limit of BLAS while training runs.
-    ``command`` is kept as provenance. Raises the errors of reading, of the configuration and
+    ``command`` is kept as provenance. The limit on threads lasts until the generator ends or is
+    closed. Raises the errors of reading, of the configuration and
     of writing, and ``DivergedError``.
     """
     if threads is not None and not 1 <= threads <= 4096:
         raise UsageError("invalid value", f"--threads {threads}", "must be from 1 to 4096")
+    if sample_length < 0:
+        raise UsageError("invalid value", f"--show-sample {sample_length}", "must not be negative")
     options = options or Options()
     backend, note = select_backend(device)
     data = Dataset.read(corpus, valid, options.valid_fraction)
     resolved = resolve(options, len(data.train), len(data.vocabulary))
-    # An overflow shows itself as a loss that is not finite, which is checked.
-    with threadpool_limits(threads, user_api="blas"), np.errstate(all="ignore"):
-        run = _Run(backend, data, resolved, sample_length)
-        folder = RunFolder(output) if output else RunFolder.named_after(_stem(data.corpus))
+    with threadpool_limits(threads, user_api="blas"):
+        run = _Run(backend, data, resolved, sample_length, command)
+        folder = RunFolder(output) if output else RunFolder.named_after(_name(str(corpus[0])))
         try:
-            for event in run.events(folder, note, command):
+            for event in run.events(folder, (*data.notes, *([note] if note else []))):
                 folder.log({"event": type(event).__name__.lower(), **asdict(event)})
                 yield event
         finally:
             folder.close()
 
 
-def _stem(corpus: Corpus) -> str:
-    first = corpus.sources[0]
-    return "stdin" if first == STDIN else Path(first).name.split(".")[0]
+def _name(source: str) -> str:
+    """What to call the run on a file, a folder or stdin."""
+    return "stdin" if source == STDIN else Path(source).resolve().name.split(".")[0]
 
 
 class _Run:
     """Everything that changes while it learns."""
 
     def __init__(
-        self, backend: Backend, data: Dataset, resolved: Resolved, sample_length: int
+        self,
+        backend: Backend,
+        data: Dataset,
+        resolved: Resolved,
+        sample_length: int,
+        command: str,
     ) -> None:
+        """Check that the run is possible; raises ``DataError`` or ``MemoryLimitError``."""
         self.backend, self.data, self.resolved = backend, data, resolved
         config, train = resolved.model, resolved.train
         self.sampling = SampleConfig(length=sample_length)
         self.stream = TrainingStream(data.train, train.batch_size, train.seq_len, train.seed)
-        lanes = max(1, min(_MAX_VALID_LANES, len(data.valid) // _MIN_VALID_LANE))
-        self.memory = memory_estimate(config, train, lanes)
+        self.pace = Pace(resolved.budget, self.stream.steps_per_epoch)
+        self.valid = data.valid[:_MAX_VALID]
+        self.lanes = max(1, min(_MAX_VALID_LANES, len(self.valid) // _MIN_VALID_LANE))
+        self.memory = memory_estimate(config, train, self.lanes)
         check_memory(self.memory, backend)
+        self.origin = _origin(backend, command)
+        self.step, self.lr = 0, 0.0
+        self.losses: list[Array] = []
+        self.norms: list[Array] = []
+        self.nats = math.inf
+        self.best = (math.inf, 0)
+        split = data.split + (f":{_MAX_VALID}" if len(self.valid) < len(data.valid) else "")
+        cell = config.cell + (f"|activation:{config.activation}" if config.cell == "rnn" else "")
+        self.signature = (
+            f"cell:{cell}|layers:{config.layers}|hidden:{config.hidden_size}|level:{config.level}"
+            f"|split:{split}|lanes:{self.lanes}|state:carried|v:{__version__}"
+        )
+
+    def _build(self) -> None:
+        """Make the model and everything that takes memory."""
+        config, train, backend = self.resolved.model, self.resolved.train, self.backend
         self.model = Model(config, backend)
         self.model.load(initial_values(config, train.init, generator(train.seed, INIT)))
         self.window = self.model.training_window(train.seq_len, train.batch_size)
         self.optimizer = OPTIMIZERS[train.optimizer](
             backend, self.model.params, self.window.grads, train
         )
-        self.scorer = Scorer(self.model, data.valid, lanes)
-        self.step = 0
-        self.losses: list[Array] = []
-        self.norms: list[Array] = []
-        self.nats = math.inf
-        self.best = (math.inf, 0)
-        self.signature = (
-            f"cell:{config.cell}|layers:{config.layers}|hidden:{config.hidden_size}"
-            f"|level:{config.level}|split:{data.split}|state:carried|v:{__version__}"
-        )
+        self.scorer = Scorer(self.model, self.valid, self.lanes)
 
-    def events(self, folder: RunFolder, note: str, command: str) -> Iterator[Event]:
+    def events(self, folder: RunFolder, notes: tuple[str, ...]) -> Iterator[Event]:
         """The run from beginning to end."""
-        train = self.resolved.train
-        self.origin = _origin(self.backend, command)
-        self.pace = Pace(self.resolved.budget, self.stream.steps_per_epoch)
-        yield self._prepared(str(folder.path), note)
+        evals = self.resolved.train.evals
+        yield self._prepared(str(folder.path), notes)
+        self._build()
         self.pace.start()
-        done = 0.0
+        milestones = 0
         for ids, targets in self._windows():
             self._learn(ids, targets)
             reached = self.pace.progress(self.step)
-            if self.step % LOG_EVERY == 0 or reached == 1:
+            passed = math.floor(reached * evals + 1e-9)  # 0.29 * 100 is 28.999...
+            if self.step % LOG_EVERY == 0 or passed > milestones:
                 yield self._step_event(reached)
-            if reached == 1 or int(reached * train.evals) > int(done * train.evals):
+            if passed > milestones:
+                milestones = passed
                 yield from self._milestone(folder)
-                done = reached
             if reached == 1:
                 break
-        nats, (best_nats, best_step) = self.nats, self.best
         yield Finished(
             run=str(folder.path),
             signature=self.signature,
             step=self.step,
-            epoch=self.epochs,
-            nats=nats,
-            bits_per_character=nats / math.log(2),
-            best_nats=best_nats,
-            best_step=best_step,
+            epoch=self.epoch,
+            nats=self.nats,
+            bits_per_character=self.nats / math.log(2),
+            best_nats=self.best[0],
+            best_step=self.best[1],
             elapsed_s=self.pace.elapsed,
         )
 
     @property
-    def epochs(self) -> float:
+    def epoch(self) -> float:
+        """Passes over the text so far."""
         return self.step / self.stream.steps_per_epoch
 
-    def _prepared(self, run: str, note: str) -> Prepared:
+    def _prepared(self, run: str, notes: tuple[str, ...]) -> Prepared:
         model, train, budget, chosen = self.resolved
         return Prepared(
             run=run,
@@ -164,7 +186,7 @@ class _Run:
             steps=self.pace.steps,
             parameters=count(parameter_shapes(model)),
             memory=self.memory,
-            notes=(*self.data.corpus.notes, *([note] if note else [])),
+            notes=notes,
         )
 
     def _windows(self) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
@@ -173,6 +195,7 @@ class _Run:
             self.window.reset()
             yield from self.stream.windows(epoch)
 
+    @np.errstate(all="ignore")  # an overflow shows itself as a loss that is not finite
     def _learn(self, ids: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> None:
         """One step: forward, backward, clip, update. Waits for nothing on the device."""
         train = self.resolved.train
@@ -192,13 +215,11 @@ class _Run:
         self.losses.clear()
         self.norms.clear()
         if not all(map(math.isfinite, losses + norms)):
-            raise DivergedError(
-                "training diverged", f"step {self.step}", "try a smaller --lr or --clip"
-            )
+            raise self._diverged()
         window = self.stream.batch_size * self.stream.seq_len
         return Step(
             step=self.step,
-            epoch=self.epochs,
+            epoch=self.epoch,
             progress=progress,
             loss=sum(losses) / len(losses),
             grad_norm=max(norms),
@@ -210,15 +231,16 @@ class _Run:
 
     def _milestone(self, folder: RunFolder) -> Iterator[Event]:
         """Validate, save, and draw a sample if asked."""
-        self.nats = float(self.scorer.losses().mean())
-        if not math.isfinite(self.nats):
-            raise DivergedError("training diverged", f"step {self.step}", "try a smaller --lr")
+        with np.errstate(all="ignore"):
+            self.nats = float(self.scorer.losses().mean())
+        if not self.nats < _MAX_NATS:
+            raise self._diverged()
         best = self.nats < self.best[0]
         if best:
             self.best = (self.nats, self.step)
         yield Validated(
             step=self.step,
-            epoch=self.epochs,
+            epoch=self.epoch,
             nats=self.nats,
             bits_per_character=self.nats / math.log(2),
             perplexity=math.exp(self.nats),
@@ -232,6 +254,11 @@ class _Run:
             pieces = sample_text(self.model, self.data.vocabulary, "", self.sampling)
             yield Sampled(self.step, "".join(piece for [piece] in pieces))
         self.pace.lap()  # validation does not count as training time
+
+    def _diverged(self) -> DivergedError:
+        return DivergedError(
+            "training diverged", f"step {self.step}", "try a smaller --lr, or --clip 1"
+        )
 
     def _checkpoint(self) -> Checkpoint:
         config, train, budget, _ = self.resolved
@@ -278,7 +305,7 @@ def _origin(backend: Backend, command: str) -> dict[str, Any]:
     """What made this run: command, versions, device, time."""
     blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
     return {
-        "command": command,
+        "command": command[:4096],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "charrnn": __version__,
         "python": platform.python_version(),

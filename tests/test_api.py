@@ -47,6 +47,11 @@ def test_sample_takes_what_the_command_takes(model):
     assert model.sample("abc", length=50, temperature=1.0, top_k=2, seed=7) == text
 
 
+def test_one_stop_string_needs_no_list(model):
+    whole = model.sample(length=40, seed=3)
+    assert model.sample(length=40, seed=3, stop=whole[7:9]) == whole.partition(whole[7:9])[0]
+
+
 def test_sample_refuses_what_is_out_of_range(model):
     with pytest.raises(UsageError, match="--temperature"):
         model.sample(temperature=-1)
@@ -83,8 +88,11 @@ def test_score_counts_unknown_symbols_and_bytes(model):
     assert (score.tokens, score.unknown, score.characters, score.bytes) == (3, 1, 3, 4)
 
 
-def test_empty_texts(model):
+def test_an_empty_text_has_no_logprobs(model):
     assert model.logprobs("").shape == (0,)
+
+
+def test_an_empty_text_has_no_score(model):
     with pytest.raises(DataError, match="empty"):
         model.score("")
 

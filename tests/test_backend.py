@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import initial_values
 from charrnn.sampling import sample_ids
-from tests.support.stacks import cells
+from tests.support.stacks import cells, model_config
 from tests.support.strict_device import DeviceArray, HostAccessError, StrictBackend
 
 has_cupy = importlib.util.find_spec("cupy") is not None
@@ -35,9 +36,7 @@ def backend(request):
 
 
 def config_of(cell: str, **extra) -> ModelConfig:
-    kind, _, activation = cell.partition("_")
-    sizes = {"vocab_size": 9, "layers": 2, "hidden_size": 8, "embed_size": 5} | extra
-    return ModelConfig(cell=kind, activation=activation or "tanh", **sizes)
+    return model_config(cell, **({"vocab_size": 9, "hidden_size": 8, "embed_size": 5} | extra))
 
 
 def train_two_steps(backend, config, optimizer="adam"):
@@ -53,23 +52,23 @@ def train_two_steps(backend, config, optimizer="adam"):
         ids, targets = np.random.default_rng(n).integers(0, 9, size=(2, 6, 3))
         found.append(window.loss_and_grads(ids, targets, np.random.default_rng(n)))
         found.append(steps.step(0.01))
-    return [backend.to_host(x) for x in (*found, model.params.flat)], model
+    return [backend.to_host(x) for x in (*found, model.params.flat)]
 
 
 @cells
 @pytest.mark.parametrize("tie", [False, True])
 def test_training_is_the_same_on_every_backend(backend, cell, tie):
     config = config_of(cell, dropout=0.3, tie=tie, embed_size=8 if tie else 5)
-    found, _ = train_two_steps(backend, config)
-    expected, _ = train_two_steps(NumpyBackend(), config)
+    found = train_two_steps(backend, config)
+    expected = train_two_steps(NumpyBackend(), config)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_optimizers_are_the_same_on_every_backend(backend, optimizer):
-    found, _ = train_two_steps(backend, config_of("lstm"), optimizer)
-    expected, _ = train_two_steps(NumpyBackend(), config_of("lstm"), optimizer)
+    found = train_two_steps(backend, config_of("lstm"), optimizer)
+    expected = train_two_steps(NumpyBackend(), config_of("lstm"), optimizer)
     np.testing.assert_allclose(found[-1], expected[-1], rtol=1e-4, atol=1e-6)
 
 
@@ -157,6 +156,29 @@ def test_gpu_without_cupy_says_what_to_install(monkeypatch):
     assert e.value.exit_code == 69
 
 
+@pytest.mark.parametrize(
+    "message, reason",
+    [
+        ("No module named 'cupy'", "No module named 'cupy'"),
+        (
+            "\n=====\nCuPy is not correctly installed.\n\nOriginal error:\n  libcuda.so\n=",
+            "libcuda.so",
+        ),
+        ("", "ImportError"),
+    ],
+)
+def test_the_reason_why_cupy_does_not_load_is_told(monkeypatch, message, reason):
+    def fail(*args, **kwargs):
+        if args[0] == "cupy":
+            raise ImportError(message)
+        return real(*args, **kwargs)
+
+    real = __import__
+    monkeypatch.setattr("builtins.__import__", fail)
+    with pytest.raises(DeviceUnavailableError, match=f"does not load: {reason};"):
+        select_backend("gpu")
+
+
 class _Runtime:
     """CuPy's CUDA runtime as it looks with a driver and ``count`` devices, or without a driver."""
 
@@ -173,11 +195,12 @@ class _Runtime:
 
 
 def fake_cupy(count):
-    """A module that is CuPy up to the question which devices there are."""
+    """A module that is CuPy up to the question which devices there are, and then fails."""
     module = type(sys)("cupy")
     module.__spec__ = importlib.util.spec_from_loader("cupy", loader=None)
     module.cuda = type(sys)("cuda")
     module.cuda.runtime = _Runtime(count)
+    module.cuda.Device = lambda index: SimpleNamespace(use=lambda: None)
     return module
 
 
@@ -187,6 +210,7 @@ def fake_cupy(count):
         (None, "gpu", "no CUDA device can be used: CUDA driver version is insufficient"),
         (1, "gpu:3", "no such CUDA device: gpu:3; 1 found"),
         (0, "gpu", "no such CUDA device: gpu:0; 0 found"),
+        (1, "gpu", "the CUDA device does not work: module 'cupy' has no attribute"),
     ],
 )
 def test_gpu_that_is_not_there(monkeypatch, count, device, message):

@@ -390,7 +390,7 @@ def without(values, name):
 def test_names_and_shapes_are_those_of_the_configuration(path, part, change, odd):
     checkpoint = tiny()
     save(replace(checkpoint, **{part: change(getattr(checkpoint, part))}), path)
-    with pytest.raises(DataError, match=f"missing, odd or misshapen: {odd}"):
+    with pytest.raises(DataError, match=f"missing, unexpected or misshapen: {odd}"):
         load(path)
 
 

@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from charrnn import __version__
-from tests.support.shell import TALES, charrnn
+from tests.support.shell import ROOT, TALES, charrnn
 
 TRAIN = ["train", str(TALES)]
 
@@ -25,7 +26,7 @@ def write(path: Path, content: bytes) -> Path:
 BAD = {
     "no such command": (["frobnicate"], 2, "No such command 'frobnicate'"),
     "no such option": ([*TRAIN, "--hiden", "9"], 2, "No such option: --hiden"),
-    "no corpus": (["train"], 2, "Missing argument 'corpus'"),
+    "no corpus": (["train"], 2, "Missing argument 'CORPUS'"),
     "not a number": ([*TRAIN, "--layers", "two"], 2, "'--layers'"),
     "negative size": ([*TRAIN, "--hidden", "-1"], 2, "--hidden -1; must be from 1 to 65536"),
     "absurd size": ([*TRAIN, "--hidden", "1000000000"], 2, "--hidden 1000000000"),
@@ -42,13 +43,17 @@ BAD = {
     "invalid UTF-8": (["train", "{tmp}/latin1.txt"], 65, "byte 0xe9 at offset 3"),
     "binary": (["train", "{tmp}/binary.txt"], 65, "binary file"),
     "output under a file": ([*TRAIN, "-o", "{tmp}/one.txt/run"], 73, "cannot create"),
-    "no GPU": ([*TRAIN, "--device", "gpu"], 69, "CuPy"),
+    "no GPU": ([*TRAIN, "--device", "gpu"], 69, "CuPy is missing or does not load"),
     "no model": (["sample", "-m", "{tmp}/none"], 66, "no such checkpoint: {tmp}/none"),
     "no run": (["sample"], 66, "train one: charrnn train TEXT"),
     "text as checkpoint": (["info", "-m", "{tmp}/one.txt"], 65, "not a charrnn checkpoint"),
     "pickle": (["sample", "-m", "{tmp}/model.pkl"], 65, "it is a Python pickle"),
     "torch file": (["sample", "-m", "{tmp}/model.pt"], 65, "it is a zip archive"),
     "empty checkpoint": (["sample", "-m", "{tmp}/empty.txt"], 65, "not a charrnn checkpoint"),
+    "text as file name": (["train", "once upon a time " * 50], 66, "no such file: once upon"),
+    "escape in a file name": (["train", "\x1b[31mred"], 66, r"no such file: \x1b[31mred"),
+    "budgets before files": (["train", "{tmp}/none", "--steps", "1", "--epochs", "1"], 2, "budget"),
+    "decay times rate": ([*TRAIN, "--lr", "100", "--weight-decay", "1"], 2, "below 1"),
     "negative length": (["sample", "--length", "-1"], 2, "--length -1"),
     "negative temperature": (["sample", "--temperature", "-1"], 2, "--temperature -1"),
     "top-p of two": (["sample", "--top-p", "2"], 2, "--top-p 2"),
@@ -56,7 +61,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("arguments, code, message", BAD.values(), ids=BAD)
-def test_bad_input_is_one_line_and_its_exit_code(tmp_path, arguments, code, message):
+def test_bad_input_is_one_line_and_its_exit_code(tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     write(tmp_path / "empty.txt", b"")
     write(tmp_path / "short.txt", b"hello world")
     write(tmp_path / "one.txt", b"a" * 5000)
@@ -105,16 +111,43 @@ def popen(*arguments, cwd) -> subprocess.Popen:
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
 
 
 def test_an_interrupted_run_dies_by_the_signal_and_names_its_checkpoint(tmp_path):
     with popen(*TRAIN, "--minutes", "5", "--evals", "1000", cwd=tmp_path) as process:
+        deadline = time.monotonic() + 60
         while len(list(tmp_path.glob("checkpoints/*/step-*"))) < 2:
-            assert process.poll() is None
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                pytest.fail(f"no checkpoint: {process.communicate()[1].decode()}")
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
     assert "Traceback" not in err.decode()
     assert "interrupted; last checkpoint: checkpoints/tales/step-" in err.decode()
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
+    charrnn("train", str(TALES), "--hidden", "8", "--steps", "2", cwd=tmp_path)
+    with popen("sample", "--length", "1000000", cwd=tmp_path) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(30) == -signal.SIGPIPE
+        assert process.stderr.read().decode().count("\n") == 1, "the seed, and no complaint"
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    charrnn("train", str(TALES), "--hidden", "8", "--steps", "2", cwd=tmp_path)
+    with Path("/dev/full").open("wb") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "charrnn", "sample", "--seed", "1"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+    assert found.returncode == 74
+    assert b"No space left on device" in found.stderr

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from charrnn.config import Budget, ModelConfig, SampleConfig, TrainConfig
+from charrnn.cells import CELLS
+from charrnn.config import ACTIVATIONS, CELL_KINDS, Budget, ModelConfig, SampleConfig, TrainConfig
 from charrnn.errors import UsageError
 
 #: Class, field, option, values just inside the range, values just outside.
@@ -19,7 +20,7 @@ RANGES = [
     (ModelConfig, "dropout", "--dropout", [0, 0.999], [-0.1, 1, math.nan]),
     (TrainConfig, "batch_size", "--batch-size", [1, 65_536], [0, 65_537]),
     (TrainConfig, "seq_len", "--seq-len", [1, 65_536], [0, 65_537]),
-    (TrainConfig, "lr", "--lr", [1e-9, 100], [0, -1, 101, math.inf, math.nan]),
+    (TrainConfig, "lr", "--lr", [1e-9, 99], [0, -1, 101, math.inf, math.nan]),
     (TrainConfig, "optimizer", "--optimizer", ["adam", "rmsprop", "sgd"], ["adamw"]),
     (TrainConfig, "momentum", "--momentum", [0, 0.999], [-0.1, 1, math.nan]),
     (TrainConfig, "weight_decay", "--weight-decay", [0, 1], [-0.1, 1.1, math.nan]),
@@ -174,3 +175,9 @@ def test_integer_will_do_for_a_float():
 def test_ranges_hold_for_dictionaries_too():
     with pytest.raises(UsageError, match="--layers 0"):
         ModelConfig.from_dict(ModelConfig(10).to_dict() | {"layers": 0})
+
+
+def test_every_cell_that_can_be_named_exists():
+    named = {ModelConfig(5, cell=c).cell_name for c in CELL_KINDS}
+    named |= {ModelConfig(5, cell="rnn", activation=a).cell_name for a in ACTIVATIONS}
+    assert named == set(CELLS)

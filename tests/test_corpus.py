@@ -27,10 +27,14 @@ UNUSABLE = {
     "PNG": ("a.txt", b"\x89PNG\r\n\x1a\n\0\0\0\r", ["binary file", "NUL byte at offset 8"]),
     "UTF-16 LE": ("a.txt", codecs.BOM_UTF16_LE + "ab".encode("utf-16-le"), ["UTF-16", "iconv"]),
     "UTF-16 BE": ("a.txt", codecs.BOM_UTF16_BE + "ab".encode("utf-16-be"), ["UTF-16", "iconv"]),
-    "not gzip": ("a.txt.gz", b"plain text", ["not a sound gzip file"]),
-    "cut gzip": ("a.txt.gz", GZ[:-12], ["not a sound gzip file"]),
-    "gzip with a wrong CRC": ("a.txt.gz", GZ[:-8] + b"0000" + GZ[-4:], ["not a sound gzip file"]),
-    "gzip with a wrong body": ("a.txt.gz", GZ[:10] + b"\xff" * 20, ["not a sound gzip file"]),
+    "not gzip": ("a.txt.gz", b"plain text", ["damaged, or not a gzip file"]),
+    "cut gzip": ("a.txt.gz", GZ[:-12], ["damaged, or not a gzip file"]),
+    "gzip with a wrong CRC": (
+        "a.txt.gz",
+        GZ[:-8] + b"0000" + GZ[-4:],
+        ["damaged, or not a gzip file"],
+    ),
+    "gzip with a wrong body": ("a.txt.gz", GZ[:10] + b"\xff" * 20, ["damaged, or not a gzip file"]),
     "empty gzip": ("a.txt.gz", gzip.compress(b""), ["empty file"]),
     "gzip of a stray byte": ("a.txt.gz", gzip.compress(b"ab\xff"), ["byte 0xff at offset 2"]),
 }
@@ -73,7 +77,7 @@ def test_missing_file_among_others(file, tmp_path):
 
 
 def test_text_given_instead_of_a_file_is_an_expected_error():
-    with pytest.raises((InputNotFoundError, InputOutputError)):
+    with pytest.raises(InputNotFoundError):
         read_corpus(["It was a dark and stormy night. " * 20])
 
 
@@ -137,7 +141,7 @@ def test_folder_gives_its_texts_in_order(file, tmp_path):
     (tmp_path / "folder.txt").mkdir()
     corpus = read_corpus([tmp_path])
     assert corpus.text == "1234"
-    assert [Path(s).name for s in corpus.sources] == ["a.txt", "b.txt", "c.txt.gz", "c.txt"]
+    assert corpus.sources == (str(tmp_path),)
 
 
 def test_files_are_joined_in_the_order_given(file):

@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 
 from charrnn.backend import NumpyBackend
-from charrnn.config import ModelConfig
 from charrnn.evaluation import Score, Scorer, token_losses
 from charrnn.model import Model
 from charrnn.params import initial_values
-from tests.support.stacks import cells
+from tests.support.stacks import cells, model_config
 
 
 def model_of(cell: str = "lstm", *, zero: bool = False) -> Model:
-    kind, _, activation = cell.partition("_")
-    config = ModelConfig(
-        7, cell=kind, activation=activation or "tanh", layers=2, hidden_size=6, embed_size=4
-    )
+    config = model_config(cell)
     model = Model(config, NumpyBackend(np.float64))
     if not zero:
         model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))

@@ -154,6 +154,11 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean():
     assert len(np.unique(y)) == 2
 
 
+def test_dropout_of_nearly_everything_is_finite():
+    y = Dropout(FLOAT64, (50, 50), 1 - 1e-9).forward(np.ones((50, 50)), np.random.default_rng(0))
+    assert np.isfinite(y).all()
+
+
 def test_dropout_sends_gradients_through_the_same_mask():
     layer = Dropout(FLOAT64, (20, 30), 0.5)
     y = layer.forward(np.ones((20, 30)), np.random.default_rng(0))

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from charrnn.backend import NumpyBackend
-from charrnn.config import ModelConfig
+from charrnn.layers import copy_states
 from charrnn.model import Model
 from charrnn.params import initial_values
 from tests.support.gradients import numeric_gradient
-from tests.support.stacks import cells, clone, copy_states
+from tests.support.stacks import cells, clone, model_config
 
 
 def model_of(cell: str = "lstm", dtype=np.float64, **extra) -> Model:
-    kind, _, activation = cell.partition("_")
-    sizes = {"vocab_size": 6, "layers": 2, "hidden_size": 4, "embed_size": 3} | extra
-    config = ModelConfig(cell=kind, activation=activation or "tanh", **sizes)
+    sizes = {"vocab_size": 6, "hidden_size": 4, "embed_size": 3} | extra
+    config = model_config(cell, **sizes)
     model = Model(config, NumpyBackend(dtype))
     model.load(initial_values(config, "uniform", np.random.default_rng(0)))
     return model

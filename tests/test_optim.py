@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.backend import NumpyBackend
-from charrnn.config import TrainConfig
+from charrnn.config import OPTIMIZER_NAMES, TrainConfig
 from charrnn.optim import OPTIMIZERS, clip_by_global_norm, learning_rate
 from charrnn.params import Buffer
 
@@ -76,6 +76,9 @@ def test_constant_schedule_stays_after_warm_up():
     assert [learning_rate(config, p) for p in (0.1, 0.2, 0.9, 1.0)] == [0.5, 1.0, 1.0, 1.0]
 
 
-def test_no_step_has_a_rate_of_zero():
-    assert learning_rate(TrainConfig(lr=1.0, warmup=0.2), 0.0) > 0
-    assert learning_rate(TrainConfig(lr=1.0, warmup=0.0), 0.0) == 1.0
+def test_without_warm_up_the_rate_begins_at_its_height():
+    assert learning_rate(TrainConfig(lr=1.0, warmup=0.0, weight_decay=0.0), 0.0) == 1.0
+
+
+def test_every_optimizer_that_can_be_named_exists():
+    assert set(OPTIMIZERS) == set(OPTIMIZER_NAMES)

@@ -9,6 +9,7 @@ from charrnn.backend import NumpyBackend
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
 from charrnn.params import Buffer, count, initial_values, parameter_shapes
+from tests.support.stacks import model_config
 
 CONFIG = ModelConfig(vocab_size=10, layers=2, hidden_size=6, embed_size=4)
 
@@ -56,9 +57,7 @@ def test_part_is_the_views_under_the_rest_of_their_names():
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_orthogonal_recurrent_matrices(cell):
-    kind, _, activation = cell.partition("_")
-    config = ModelConfig(5, cell=kind, activation=activation or "tanh", hidden_size=6)
-    weight = start(config)["rnn.weight_hh_l0"]
+    weight = start(model_config(cell))["rnn.weight_hh_l0"]
     for gate in weight.reshape(len(CELLS[cell].gates), 6, 6):
         np.testing.assert_allclose(gate @ gate.T, np.eye(6), atol=1e-12)
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from charrnn.backend import NumpyBackend
+from charrnn.backend.numpy_backend import _free_in_group
+from charrnn.checkpoint import Checkpoint, save
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import MemoryLimitError
 from charrnn.evaluation import Scorer
@@ -17,7 +19,8 @@ from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.preflight import check_memory, layer_table, memory_estimate
-from tests.support.stacks import cells
+from charrnn.text import CharVocabulary
+from tests.support.stacks import cells, model_config
 
 
 @pytest.mark.parametrize("tie", [False, True])
@@ -44,17 +47,8 @@ def traced_peak() -> Iterator[list[int]]:
 
 @cells
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_estimate_is_near_what_training_takes(cell, optimizer):
-    kind, _, activation = cell.partition("_")
-    config = ModelConfig(
-        50,
-        cell=kind,
-        activation=activation or "tanh",
-        layers=2,
-        hidden_size=96,
-        embed_size=64,
-        dropout=0.2,
-    )
+def test_estimate_is_near_what_training_takes(tmp_path, cell, optimizer):
+    config = model_config(cell, vocab_size=50, hidden_size=96, embed_size=64, dropout=0.2)
     train = TrainConfig(batch_size=16, seq_len=40, optimizer=optimizer)
     start = initial_values(config, "uniform", np.random.default_rng(0))
     rng = np.random.default_rng(0)
@@ -68,9 +62,14 @@ def test_estimate_is_near_what_training_takes(cell, optimizer):
         window.loss_and_grads(ids, targets, rng)
         steps.step(1e-4)
         scorer.losses()
-        buffers = (model.params, *steps.buffers.values())
-        saved = [buffer.flat.copy() for buffer in buffers]
-    assert len(saved) == 1 + len(steps.slots)
+        vocabulary = CharVocabulary([chr(n) for n in range(65, 114)])
+        weights = {name: view.copy() for name, view in model.params.items()}
+        slots = {
+            f"{slot}.{name}": view.copy()
+            for slot, buffer in steps.buffers.items()
+            for name, view in buffer.items()
+        }
+        save(Checkpoint(config, vocabulary, weights, slots), tmp_path / "x.safetensors")
     estimate = memory_estimate(config, train, valid_lanes=10)
     assert 0.8 * peak[0] < estimate < 1.5 * peak[0]
 
@@ -84,6 +83,19 @@ def test_what_does_not_fit_is_refused_with_its_size():
     with pytest.raises(MemoryLimitError, match=r"needs about 3.0 GiB, 1.0 GiB are free") as error:
         check_memory(3 * 2**30, Small())
     assert error.value.exit_code == 71
+
+
+@pytest.mark.parametrize(
+    "limit, used, free", [("3000", "1000", 2000), ("1000", "3000", 0), ("max", "5", float("inf"))]
+)
+def test_a_containers_limit_counts(tmp_path, limit, used, free):
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.current").write_text(used)
+    assert _free_in_group(tmp_path) == free
+
+
+def test_without_a_container_there_is_no_limit(tmp_path):
+    assert _free_in_group(tmp_path) == float("inf")
 
 
 def test_free_memory_is_real():

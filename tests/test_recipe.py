@@ -1,12 +1,10 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.config import Budget
 from charrnn.errors import UsageError
 from charrnn.recipe import Options, recommend, resolve
-
-steady = settings(deadline=None, derandomize=True)
 
 OPEN = {
     "layers",
@@ -17,6 +15,7 @@ OPEN = {
     "seq_len",
     "epochs",
     "lr",
+    "weight_decay",
 }
 sizes = st.integers(1, 10**9)
 
@@ -43,6 +42,7 @@ def test_what_is_left_open_is_filled_and_listed(symbols):
         ("seq_len", 11),
         ("epochs", 2.5),
         ("lr", 0.5),
+        ("weight_decay", 0.3),
     ],
 )
 def test_what_is_given_is_kept_and_not_listed(name, value):
@@ -106,21 +106,18 @@ def test_vocabulary_size_is_the_models():
     assert resolve(Options(), 10**6, vocab_size=10).model.vocab_size == 10
 
 
-@steady
 @given(st.integers(64, 10**9))
 def test_text_fills_four_windows(symbols):
     recipe = recommend(symbols)
     assert 4 * recipe.batch_size * recipe.seq_len <= symbols
 
 
-@steady
 @given(st.integers(0, 63))
 def test_tiniest_texts_get_the_smallest_window(symbols):
     recipe = recommend(symbols)
     assert (recipe.batch_size, recipe.seq_len) == (1, 16)
 
 
-@steady
 @given(sizes, sizes)
 def test_larger_texts_get_no_smaller_models_and_no_more_epochs(a, b):
     small, large = recommend(min(a, b)), recommend(max(a, b))

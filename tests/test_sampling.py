@@ -151,6 +151,10 @@ def test_a_beginning_of_a_stop_string_is_held_back_no_longer_than_needed(model):
     assert max(map(len, pieces)) <= 3
 
 
+def test_empty_stop_strings_are_none(model):
+    assert text_of(model, stop=[""]) == text_of(model)
+
+
 def test_sequences_stop_each_at_its_own_place(model):
     whole = text_of(model, count=3)
     stop = whole[0][5:7]

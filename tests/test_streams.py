@@ -2,13 +2,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import DataError
 from charrnn.text import TrainingStream, scoring_lanes
-
-steady = settings(deadline=None, derandomize=True)
 
 
 def stream(length, batch_size=3, seq_len=5, seed=0):
@@ -16,9 +14,9 @@ def stream(length, batch_size=3, seq_len=5, seed=0):
     return TrainingStream(np.arange(length, dtype=np.int32), batch_size, seq_len, seed)
 
 
-def epoch(source, number, first=0):
+def epoch(source, number):
     """Inputs and targets of an epoch's windows, [windows, T, B] each."""
-    x, y = zip(*source.windows(number, first), strict=True)
+    x, y = zip(*source.windows(number), strict=True)
     return np.stack(x), np.stack(y)
 
 
@@ -29,14 +27,12 @@ def streams(draw):
     return stream(length, batch_size, seq_len, draw(st.integers(0, 99)))
 
 
-@steady
 @given(streams(), st.integers(0, 9))
 def test_targets_are_the_inputs_shifted_by_one(source, number):
     x, y = epoch(source, number)
     np.testing.assert_array_equal(y, x + 1)
 
 
-@steady
 @given(streams(), st.integers(0, 9))
 def test_lanes_run_on_from_window_to_window_and_into_each_other(source, number):
     x, _ = epoch(source, number)
@@ -44,26 +40,11 @@ def test_lanes_run_on_from_window_to_window_and_into_each_other(source, number):
     np.testing.assert_array_equal(lanes, lanes[0] + np.arange(len(lanes)))
 
 
-@steady
 @given(streams())
 def test_epoch_has_as_many_windows_as_fit(source):
     x, _ = epoch(source, 0)
     assert x.shape == (source.steps_per_epoch, source.seq_len, source.batch_size)
     assert 0 <= len(source.ids) - 1 - x.size < source.batch_size * source.seq_len
-
-
-@steady
-@given(streams(), st.integers(0, 9), st.data())
-def test_resuming_is_skipping(source, number, data):
-    first = data.draw(st.integers(0, source.steps_per_epoch - 1))
-    np.testing.assert_array_equal(
-        epoch(source, number, first), np.array(epoch(source, number))[:, first:]
-    )
-
-
-def test_resuming_at_the_end_gives_nothing():
-    source = stream(100)
-    assert list(source.windows(0, source.steps_per_epoch)) == []
 
 
 def starts(seed):
@@ -101,7 +82,6 @@ def test_text_shorter_than_one_window_is_refused(length):
     assert caught.value.exit_code == 65
 
 
-@steady
 @given(st.integers(1, 400), st.integers(1, 50))
 def test_every_symbol_but_the_first_is_a_target_once_in_order(length, lanes):
     ids = np.arange(length, dtype=np.int32)
@@ -110,7 +90,6 @@ def test_every_symbol_but_the_first_is_a_target_once_in_order(length, lanes):
     np.testing.assert_array_equal(x.T[y.T >= 0], ids[:-1])
 
 
-@steady
 @given(st.integers(1, 400), st.integers(1, 50))
 def test_lanes_differ_by_one_and_are_padded_at_their_end(length, lanes):
     x, y = scoring_lanes(np.arange(length, dtype=np.int32), lanes)
@@ -123,7 +102,6 @@ def test_ids_are_scored_as_they_are():
     assert (x.tolist(), y.tolist()) == ([[5, 7], [5, 0]], [[5, 0], [7, 9]])
 
 
-@steady
 @given(st.integers(2, 400))
 def test_one_lane_is_the_text_itself(length):
     _, y = scoring_lanes(np.arange(length, dtype=np.int32), 1)

@@ -10,12 +10,13 @@ import safetensors.numpy
 
 from charrnn.backend import NumpyBackend
 from charrnn.cells import CELLS
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import TrainConfig
+from charrnn.layers import copy_states
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Buffer
 from tests.golden.make_torch import FILE, STEPS
-from tests.support.stacks import Case, cells, copy_states, directions, layers
+from tests.support.stacks import Case, cells, directions, layers, model_config
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (charrnn[torch])"
@@ -72,16 +73,7 @@ def test_stack_equals_live_torch(cell, layers, direction, steps):
 def test_model_loss_and_gradients_equal_torch(cell, tie):
     from tests.support.torch_oracle import language_model
 
-    kind, _, activation = cell.partition("_")
-    config = ModelConfig(
-        vocab_size=11,
-        cell=kind,
-        activation=activation or "tanh",
-        layers=2,
-        hidden_size=6,
-        embed_size=6 if tie else 4,
-        tie=tie,
-    )
+    config = model_config(cell, vocab_size=11, embed_size=6 if tie else 4, tie=tie)
     rng = np.random.default_rng(3)
     model = Model(config, NumpyBackend(np.float64))
     model.params.flat[...] = rng.normal(scale=0.5, size=model.params.flat.shape)
@@ -135,10 +127,7 @@ def test_torch_loads_our_names_strictly_and_agrees_in_float32(cell):
     from charrnn.params import initial_values
     from tests.support.torch_oracle import module
 
-    kind, _, activation = cell.partition("_")
-    config = ModelConfig(
-        9, cell=kind, activation=activation or "tanh", layers=2, hidden_size=16, embed_size=8
-    )
+    config = model_config(cell, hidden_size=16, embed_size=8)
     model = Model(config, NumpyBackend())
     model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     window = model.window(10, 2)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
-
-import numpy as np
 
 from charrnn.backend.base import Array, Backend
 from charrnn.backend.numpy_backend import NumpyBackend
@@ -14,12 +11,12 @@ from charrnn.errors import DeviceUnavailableError, UsageError
 __all__ = ["Array", "Backend", "NumpyBackend", "select_backend"]
 
 
-def select_backend(device: str = "auto", dtype: Any = np.float32) -> tuple[Backend, str]:
+def select_backend(device: str = "auto") -> tuple[Backend, str]:
     """The backend for ``auto``, ``cpu``, ``gpu`` or ``gpu:K``, and a note on a fallback, or "".
 
     ``auto`` takes the first GPU where CuPy is installed and finds one, else the CPU. Raises
     ``UsageError`` for another word and ``DeviceUnavailableError`` when ``gpu`` is asked for
-    and not to be had.
+    and not available.
     """
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "gpu") or (
@@ -27,12 +24,12 @@ def select_backend(device: str = "auto", dtype: Any = np.float32) -> tuple[Backe
     ):
         raise UsageError("invalid value", f"--device {device}", "use auto, cpu, gpu or gpu:K")
     if kind == "cpu" or (kind == "auto" and importlib.util.find_spec("cupy") is None):
-        return NumpyBackend(dtype), ""
+        return NumpyBackend(), ""
     from charrnn.backend.cupy_backend import CupyBackend
 
     try:
-        return CupyBackend(int(index or 0), dtype), ""
+        return CupyBackend(int(index or 0)), ""
     except DeviceUnavailableError as error:
         if kind == "gpu":
             raise
-        return NumpyBackend(dtype), f"on the CPU: {error.what} ({error.where})"
+        return NumpyBackend(), f"on the CPU: {error.what} ({error.where})"

@@ -28,7 +28,10 @@ class Backend(Protocol):
         """As ``empty``, filled with zeros."""
 
     def to_device(self, host: np.ndarray[Any, Any], out: Array | None = None) -> Array:
-        """Copy a host array to the device, into ``out`` (cast to its dtype) where given."""
+        """Copy a host array to the device; where given, into ``out``, of the same shape.
+
+        It is cast to the dtype of ``out``.
+        """
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A host copy of ``array``: the only place where the device is waited for."""

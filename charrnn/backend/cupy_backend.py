@@ -13,13 +13,21 @@ from charrnn.errors import DeviceUnavailableError
 def _import_cupy() -> Any:
     try:
         import cupy
-    except ImportError as error:
+    except Exception as error:  # a broken installation can raise anything
         raise DeviceUnavailableError(
             "CuPy is missing or does not load",
-            str(error).splitlines()[0],
+            _reason(error),
             "install it with: pip install 'charrnn[cuda12]' or 'charrnn[cuda13]'",
         ) from error
     return cupy
+
+
+def _reason(error: Exception) -> str:
+    """The line that says most of an error; CuPy's own begin with a frame of "=" signs."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip("= \t")]
+    if "Original error:" in lines[:-1]:
+        return lines[lines.index("Original error:") + 1]
+    return lines[0] if lines else type(error).__name__
 
 
 class CupyBackend:
@@ -34,13 +42,19 @@ class CupyBackend:
             count = runtime.getDeviceCount()
         except runtime.CUDARuntimeError as error:
             raise DeviceUnavailableError(
-                "no CUDA device can be used", str(error), "check the NVIDIA driver, or --device cpu"
+                "no CUDA device can be used", _reason(error), "check the driver, or --device cpu"
             ) from error
         if index >= count:
             raise DeviceUnavailableError(
                 "no such CUDA device", self.name, f"{count} found; use --device cpu or another"
             )
-        self.xp.cuda.Device(index).use()
+        self.xp.cuda.Device(index).use()  # of this thread
+        try:  # the first kernel is what shows whether the CUDA libraries are all there
+            self.xp.asnumpy(self.xp.tanh(self.xp.ones((2, 2), self.dtype) @ self.zeros((2, 2))))
+        except Exception as error:
+            raise DeviceUnavailableError(
+                "the CUDA device does not work", _reason(error), "check CUDA, or --device cpu"
+            ) from error
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         return self.xp.empty(shape, dtype or self.dtype)
@@ -51,7 +65,7 @@ class CupyBackend:
     def to_device(self, host: np.ndarray[Any, Any], out: Array | None = None) -> Array:
         if out is None:
             return self.xp.asarray(host)
-        out.set(np.ascontiguousarray(host, dtype=out.dtype).reshape(out.shape))
+        out.set(np.asarray(host, dtype=out.dtype, order="C"))
         return out
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,4 +50,13 @@ class NumpyBackend:
     def free_memory(self) -> int:
         import psutil  # only training asks; keep it out of start-up
 
-        return int(psutil.virtual_memory().available)
+        return int(min(psutil.virtual_memory().available, _free_in_group()))
+
+
+def _free_in_group(folder: Path = Path("/sys/fs/cgroup")) -> float:
+    """What a container or a batch system leaves us of its limit (Linux, cgroup 2), or inf."""
+    try:
+        limit = int((folder / "memory.max").read_text())
+        return max(0, limit - int((folder / "memory.current").read_text()))
+    except (OSError, ValueError):  # no such group, or "max"
+        return float("inf")

@@ -1,4 +1,4 @@
-"""Recurrent cells by name. A new cell is one file and one entry here; the tests find it."""
+"""Recurrent cells by name; charrnn/README.md says how to add one."""
 
 from charrnn.cells.base import Cell
 from charrnn.cells.gru import GRU

@@ -24,9 +24,9 @@ def forward(
 ) -> None:
     """One step; shapes and roles as in ``Cell``. Saves h_n."""
     r, z, n = split(gates, 3)
-    h_n = recurrent[:, 2 * n.shape[-1] :]
-    rz = gates[:, : 2 * n.shape[-1]]
-    rz += recurrent[:, : 2 * n.shape[-1]]
+    H = n.shape[-1]
+    rz, h_n = gates[:, : 2 * H], recurrent[:, 2 * H :]
+    rz += recurrent[:, : 2 * H]
     sigmoid(xp, rz)
     saved[0][...] = h_n
     h_n *= r
@@ -48,8 +48,9 @@ def backward(
     drecurrent: Array,
     scratch: Array,
 ) -> None:
-    """The way back through one step; shapes and roles as in ``Cell``."""
+    """Backward pass through one step; shapes and roles as in ``Cell``."""
     r, z, n = split(gates, 3)
+    H = n.shape[-1]
     dh, h_n = dstate[0], saved[0]
     a, b = scratch
 
@@ -61,9 +62,9 @@ def backward(
     tanh_backward(xp, n, b)
     sigmoid_backward(xp, z, a, b)
     xp.multiply(n, h_n, out=a)  # dr
-    xp.multiply(n, r, out=drecurrent[:, 2 * n.shape[-1] :])
+    xp.multiply(n, r, out=drecurrent[:, 2 * H :])
     sigmoid_backward(xp, r, a, b)
-    drecurrent[:, : 2 * n.shape[-1]] = gates[:, : 2 * n.shape[-1]]
+    drecurrent[:, : 2 * H] = gates[:, : 2 * H]
 
 
 GRU = Cell(

@@ -46,7 +46,7 @@ def backward(
     drecurrent: Array,
     scratch: Array,
 ) -> None:
-    """The way back through one step; shapes and roles as in ``Cell``."""
+    """Backward pass through one step; shapes and roles as in ``Cell``."""
     i, f, g, o = split(gates, 4)
     dh, dc = dstate
     tanh_c, c_before = saved[0], previous[1]

@@ -40,7 +40,7 @@ def backward(
     drecurrent: Array,
     scratch: Array,
 ) -> None:
-    """The way back through one step; shapes and roles as in ``Cell``."""
+    """Backward pass through one step; shapes and roles as in ``Cell``."""
     activate_backward(xp, gates, dstate[0], scratch[0])
     dstate[0].fill(0)
 

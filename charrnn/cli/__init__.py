@@ -7,12 +7,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from charrnn import __version__
 from charrnn.cli import info, sample, train
+from charrnn.cli.console import escape
 from charrnn.errors import CharrnnError
 
 app = typer.Typer(
@@ -34,17 +35,22 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(
-        False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
-    ),
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     pass
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: errors become one line on stderr and their exit code."""
+    if args is None:  # whoever read our output has gone: end as quietly as cat does
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     argv = list(sys.argv[1:] if args is None else args)
     try:
         code = app(argv or ["--help"], prog_name="charrnn", standalone_mode=False)
@@ -53,8 +59,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except CharrnnError as error:
         _debug(argv)
         _fail(error.exit_code, str(error))
-    except BrokenPipeError:  # whoever read our output has gone: end as quietly as cat does
-        _die_by(signal.SIGPIPE)
+    except OSError as error:
+        _debug(argv)
+        _fail(74, f"input or output failed: {error}")
     except MemoryError:
         _debug(argv)
         _fail(71, "not enough memory")
@@ -63,7 +70,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         command = shlex.join(["charrnn", "--debug", *argv])
         _fail(70, f"internal: {type(error).__name__}: {error}; please report it with: {command}")
     if code == 128 + signal.SIGINT:  # Typer makes it of a KeyboardInterrupt
-        _die_by(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     sys.exit(code)
 
 
@@ -75,13 +83,5 @@ def _debug(argv: Sequence[str]) -> None:
 
 
 def _fail(code: int, message: str) -> NoReturn:
-    line = " ".join(message.split())
-    print(f"charrnn: error: {line}", file=sys.stderr)
+    print(f"charrnn: error: {escape(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
-
-
-def _die_by(number: signal.Signals) -> NoReturn:
-    """End by this signal, so that a shell sees what happened."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    raise AssertionError("unreachable")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -26,10 +25,13 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 
 
 def escape(text: str) -> str:
-    """Text that does no harm to a terminal: control and bidi characters spelled out."""
+    """Text that does no harm to a terminal: control and bidi characters spelled out.
+
+    So are the stand-ins for bytes in a file name that are not UTF-8.
+    """
     return "".join(
         c.encode("unicode_escape").decode()
-        if (unicodedata.category(c) == "Cc" and c not in "\n\t") or c in _BIDI
+        if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in _BIDI
         else c
         for c in text
     )
@@ -39,7 +41,7 @@ def write(text: str) -> None:
     """To stdout at once: as it is into a file or pipe, escaped on a terminal."""
     if sys.stdout.isatty():
         text = escape(text)
-    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
     sys.stdout.buffer.flush()
 
 
@@ -48,33 +50,11 @@ def say(text: str) -> None:
     print(f"charrnn: {escape(text)}", file=sys.stderr)
 
 
-def size(number: float) -> str:
-    """Bytes for people: ``12.3 MB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
-        number /= 1000
-    return f"{number:.1f} GB"
-
-
-def duration(seconds: float) -> str:
-    """``1:23:45`` or ``3:07``."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
-
-
-def facts(rows: Iterable[tuple[str, str]]) -> str:
-    """Names and values in two columns, escaped; a name that stays the same is shown once."""
+def two_columns(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values in two columns, a line each; a name that stays the same is shown once."""
     lines, last = [], ""
     for name, value in rows:
-        lines.append(f"{'' if name == last else name:12}{escape(value)}\n")
+        line = escape(value).replace("\n", "\\n").replace("\t", "\\t")
+        lines.append(f"{'' if name == last else name:12}{line}\n")
         last = name
     return "".join(lines)
-
-
-def shape(dimensions: tuple[int | str, ...]) -> str:
-    """``256 x 64``."""
-    return " x ".join(map(str, dimensions))

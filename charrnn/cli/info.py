@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.console import ModelOption, facts, size, write
+from charrnn.cli.console import ModelOption, two_columns, write
 
 
 def info(
@@ -37,20 +37,21 @@ def info(
         write(json.dumps(found, ensure_ascii=False) + "\n")
         return
 
+    from rich import filesize
     from rich.console import Console
 
-    from charrnn.cli.layers import layers
+    from charrnn.cli.summary import layer_summary
 
     rows = [
-        ("checkpoint", f"{path}, {size(found['bytes'])}"),
+        ("checkpoint", f"{path}, {filesize.decimal(found['bytes'])}"),
         ("sha256", checkpoint.sha256),
         ("vocabulary", f"{len(checkpoint.vocabulary.symbols)} characters"),
-        ("vocabulary", "".join(checkpoint.vocabulary.symbols).replace("\n", "\\n")),
+        ("vocabulary", "".join(checkpoint.vocabulary.symbols)),
     ]
     for name in ("model", "training", "counters", "validation", "corpus", "origin"):
-        rows += [(name, f"{key}: {value}") for key, value in _flat(found[name])]
-    write(facts(rows))
-    Console(highlight=False, markup=False, emoji=False).print(layers(checkpoint.config))
+        rows += [(name, f"{k}: {v}") for k, v in _flat(found[name]) if v is not None]
+    write(two_columns(rows))
+    Console(highlight=False, markup=False, emoji=False).print(layer_summary(checkpoint.config))
 
 
 def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 import sys
 import time
 from types import TracebackType
 from typing import Any, Self
 
+from rich import filesize
 from rich.console import Console
 from tqdm import tqdm
 
-from charrnn.cli.console import duration, escape, facts, size, write
-from charrnn.cli.layers import layers
+from charrnn.cli.console import escape, two_columns, write
+from charrnn.cli.summary import layer_summary
 from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
 
 _LINE_EVERY_S = 10.0  # where there is no terminal for a bar
 _FIRST_ESTIMATE = 20  # steps: the first are slower than the rest
-_OPTIONS = {  # what options are called in the shell, where that differs from the field
-    "hidden_size": "hidden",
-    "embed_size": "embed",
-    "batch_size": "batch-size",
-    "seq_len": "seq-len",
-}
+_clock = tqdm.format_interval
+_OPTIONS = {"hidden_size": "hidden", "embed_size": "embed"}  # as they are called in the shell
 
 
 class Progress:
@@ -31,7 +30,6 @@ class Progress:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.bar: tqdm[Any] | None = None
-        self.steps: int | None = None
         self.train_loss = math.nan
         self.line_due = time.monotonic() + _LINE_EVERY_S
         self.estimated = False
@@ -73,7 +71,7 @@ class Progress:
         corpus, chosen = event.corpus, _named(event.chosen)
         rows = [
             ("corpus", ", ".join(corpus["sources"])),
-            ("corpus", f"{size(corpus['bytes'])}, {corpus['characters']:,} characters"),
+            ("corpus", f"{filesize.decimal(corpus['bytes'])}, {corpus['characters']:,} characters"),
             ("split", f"{corpus['train_symbols']:,} to train on"),
             (
                 "split",
@@ -83,15 +81,15 @@ class Progress:
             ("vocabulary", f"{event.model.vocab_size - 1} characters and the unknown one"),
             ("budget", _budget(event)),
             ("chosen", chosen or "nothing: all was given"),
-            ("memory", f"about {size(event.memory)}, on {event.device}"),
+            ("memory", f"about {filesize.decimal(event.memory)}, on {event.device}"),
             ("run", event.run),
         ]
-        self._print(facts(rows).rstrip("\n"))
-        self.console.print(layers(event.model, event.train.seq_len, event.train.batch_size))
+        self._print(two_columns(rows).rstrip("\n"))
+        self.console.print(layer_summary(event.model, event.train.seq_len, event.train.batch_size))
         for note in event.notes:
             self._print(f"note: {escape(note)}")
-        self.steps = event.steps
-        if sys.stderr.isatty():
+        dumb = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        if sys.stderr.isatty() and not dumb:
             form = "{percentage:3.0f}%|{bar}| {desc}"
             self.bar = tqdm(total=1.0, bar_format=form, leave=False, dynamic_ncols=True)
 
@@ -100,10 +98,10 @@ class Progress:
         if not self.estimated and event.step >= _FIRST_ESTIMATE:
             self.estimated = True
             rate = f"{event.tokens_per_s:,.0f} characters/s"
-            self._print(f"expected time: {duration(event.remaining_s)}, at {rate}")
+            self._print(f"expected time: {_clock(event.remaining_s)}, at {rate}")
         text = (
             f"step {event.step}  loss {event.loss:.3f}  norm {event.grad_norm:.2f}  "
-            f"{event.tokens_per_s / 1000:.1f}k/s  {duration(event.remaining_s)} left"
+            f"{event.tokens_per_s / 1000:.1f}k chars/s  {_clock(event.remaining_s)} left"
         )
         if self.bar is not None:
             self.bar.n = event.progress
@@ -113,10 +111,9 @@ class Progress:
             self._print(f"{event.progress:4.0%}  {text}")
 
     def _validated(self, event: Validated) -> None:
-        train = "" if math.isnan(self.train_loss) else f"train {self.train_loss:.4f}  "
         self._print(
-            f"{duration(event.elapsed_s):>7}  step {event.step}  epoch {event.epoch:.2f}  "
-            f"{train}valid {event.nats:.4f} nats/char  "
+            f"{_clock(event.elapsed_s):>7}  step {event.step}  epoch {event.epoch:.2f}  "
+            f"train {self.train_loss:.4f}  valid {event.nats:.4f} nats/char  "
             f"{event.bits_per_character:.4f} bits/char{'  best' if event.best else ''}"
         )
 
@@ -125,22 +122,23 @@ class Progress:
             self.bar.close()
             self.bar = None
         self._print(
-            f"done in {duration(event.elapsed_s)}: {event.best_nats:.4f} nats/char, "
+            f"done in {_clock(event.elapsed_s)}: {event.best_nats:.4f} nats/char, "
             f"{event.best_nats / math.log(2):.4f} bits/char at step {event.best_step} (best)\n"
-            f"{event.signature}\n"
-            f'try it: charrnn sample -m "{escape(event.run)}" --prompt "The "'
+            f"{escape(event.signature)}\n"
+            f"try it: charrnn sample -m {escape(shlex.quote(event.run))}"
         )
         write(event.run + "\n")
 
 
 def _budget(event: Prepared) -> str:
     steps = f", {event.steps:,} steps" if event.steps and event.budget.steps is None else ""
-    window = f"windows of {event.train.batch_size} x {event.train.seq_len}"
-    return f"{event.budget.describe()}{steps}, {window}, {event.train.evals} validations"
+    window = f"windows of {event.train.seq_len} characters in {event.train.batch_size} lanes"
+    return f"{event.budget.describe()}{steps}; {window}; {event.train.evals} validations"
 
 
 def _named(chosen: dict[str, Any]) -> str:
-    return " ".join(f"--{_OPTIONS.get(name, name)} {value:g}" for name, value in chosen.items())
+    names = {name: _OPTIONS.get(name, name).replace("_", "-") for name in chosen}
+    return " ".join(f"--{names[name]} {value:g}" for name, value in chosen.items())
 
 
 def _indent(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from charrnn.cli.console import DeviceOption, ModelOption, say, write
+from charrnn.config import SampleConfig
 from charrnn.errors import DataError
 
 
@@ -17,30 +18,33 @@ def sample(
     model: ModelOption = None,
     prompt: Annotated[
         str,
-        typer.Option(help="Text to go on from; - reads it from stdin, less one last line break."),
+        typer.Option(help="Text to continue; - reads it from stdin, without its final line break."),
     ] = "",
-    length: Annotated[int, typer.Option(help="Symbols to draw.")] = 500,
+    length: Annotated[int, typer.Option(help="Symbols to draw.")] = SampleConfig.length,
     temperature: Annotated[
-        float, typer.Option(help="Below 1 bolder choices of the likely, above 1 wilder; 0: argmax.")
-    ] = 0.8,
-    top_k: Annotated[int, typer.Option(help="Only the k likeliest symbols; 0: all.")] = 0,
+        float,
+        typer.Option(help="Below 1 safer, above 1 wilder; 0 always takes the likeliest symbol."),
+    ] = SampleConfig.temperature,
+    top_k: Annotated[
+        int, typer.Option(help="Only the k likeliest symbols; 0: all.")
+    ] = SampleConfig.top_k,
     top_p: Annotated[
-        float, typer.Option(help="Only the likeliest that together have this probability.")
-    ] = 1.0,
+        float, typer.Option(help="Only the likeliest symbols that together have this probability.")
+    ] = SampleConfig.top_p,
     min_p: Annotated[
-        float, typer.Option(help="Only those at least this times as likely as the likeliest.")
-    ] = 0.0,
+        float, typer.Option(help="Only symbols at least this fraction as likely as the likeliest.")
+    ] = SampleConfig.min_p,
     seed: Annotated[
         int | None, typer.Option(help="Same seed, same text. [default: a new one, printed]")
     ] = None,
-    count: Annotated[int, typer.Option(help="Texts to draw.")] = 1,
+    count: Annotated[int, typer.Option(help="Texts to draw.")] = SampleConfig.count,
     stop: Annotated[
         list[str] | None,
         typer.Option(help="End before this text; may be given more than once.", metavar="TEXT"),
     ] = None,
     echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt too.")] = True,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out of the prompt what the model lacks.")
+        bool, typer.Option("--skip-unknown", help="Drop prompt characters outside the vocabulary.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One object a text: index, seed, prompt, text.")
@@ -53,11 +57,18 @@ def sample(
     of --- between them.
     """
     from charrnn.api import LanguageModel
-    from charrnn.config import SampleConfig
     from charrnn.sampling import sample_text
 
     taken = secrets.randbelow(2**32) if seed is None else seed
-    config = SampleConfig(length, temperature, top_k, top_p, min_p, taken, count)
+    config = SampleConfig(
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=taken,
+        count=count,
+    )
     lm = LanguageModel.load(model, device)
     if lm.note:
         say(lm.note)
@@ -71,7 +82,7 @@ def sample(
     if seed is None:
         say(f"seed {taken}")
 
-    pieces = sample_text(lm.model, lm.vocabulary, prompt, config, [s for s in stop or () if s])
+    pieces = sample_text(lm.model, lm.vocabulary, prompt, config, stop or ())
     begin = prompt if echo else ""
     if count == 1 and not as_json:
         write(begin)
@@ -79,7 +90,7 @@ def sample(
             write(piece)
         write("\n")
         return
-    texts = ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count
+    texts = ["".join(parts) for parts in zip(*pieces, strict=True)]
     if as_json:
         for index, text in enumerate(texts):
             record = {"index": index, "seed": taken, "prompt": prompt, "text": text}

@@ -10,22 +10,24 @@ from typing import Annotated
 import typer
 
 from charrnn.cli.console import DeviceOption, say
+from charrnn.recipe import Options
 
 _AUTO = "[default: from the text]"
 
 
 def train(
     corpus: Annotated[
-        list[str], typer.Argument(help="Text files, folders of them, .gz, or - for stdin.")
+        list[str],
+        typer.Argument(help="Text files, folders of them, .gz, or - for stdin.", metavar="CORPUS"),
     ],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Run folder. [default: checkpoints/NAME]"),
     ] = None,
-    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.", metavar="CELL")] = "lstm",
+    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.", metavar="CELL")] = Options.cell,
     activation: Annotated[
-        str, typer.Option(help="Of --cell rnn: tanh, relu or sigmoid.", metavar="NAME")
-    ] = "tanh",
+        str, typer.Option(help="Activation of --cell rnn: tanh, relu or sigmoid.", metavar="NAME")
+    ] = Options.activation,
     layers: Annotated[int | None, typer.Option(help=f"Recurrent layers. {_AUTO}")] = None,
     hidden: Annotated[int | None, typer.Option(help=f"Hidden size of a layer. {_AUTO}")] = None,
     embed: Annotated[
@@ -37,7 +39,7 @@ def train(
     ] = None,
     tie: Annotated[
         bool, typer.Option("--tie/--no-tie", help="One matrix for embedding and decoder.")
-    ] = False,
+    ] = Options.tie,
     batch_size: Annotated[
         int | None, typer.Option(help=f"Lanes of text read side by side. {_AUTO}")
     ] = None,
@@ -46,37 +48,49 @@ def train(
         typer.Option(help=f"Window of backpropagation through time, in symbols. {_AUTO}"),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help=f"Budget: times over the text. {_AUTO}")
+        float | None, typer.Option(help=f"Budget: passes over the text. {_AUTO}")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Budget: updates.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: time on the clock.")] = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate. [default: from optimizer and cell]")
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="adam, rmsprop or sgd.", metavar="NAME")] = "adam",
-    momentum: Annotated[float, typer.Option(help="Of --optimizer sgd.")] = 0.9,
-    weight_decay: Annotated[float, typer.Option(help="Decoupled weight decay.")] = 0.01,
+    optimizer: Annotated[
+        str, typer.Option(help="adam, rmsprop or sgd.", metavar="NAME")
+    ] = Options.optimizer,
+    momentum: Annotated[
+        float, typer.Option(help="Momentum of --optimizer sgd.")
+    ] = Options.momentum,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Decoupled weight decay. [default: 0.01 with adam, else 0]")
+    ] = None,
     schedule: Annotated[
         str, typer.Option(help="Learning rate over the budget: cosine or constant.", metavar="NAME")
-    ] = "cosine",
+    ] = Options.schedule,
     warmup: Annotated[
         float, typer.Option(help="Share of the budget over which the rate rises.")
-    ] = 0.02,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.")] = 1.0,
+    ] = Options.warmup,
+    clip: Annotated[
+        float, typer.Option(help="Clip the gradient to this norm; 0: no clipping.")
+    ] = Options.clip,
     init: Annotated[
         str, typer.Option(help="Recurrent weights: orthogonal or uniform.", metavar="NAME")
-    ] = "orthogonal",
+    ] = Options.init,
     valid: Annotated[
         Path | None, typer.Option(help="Validate on this file. [default: the end of the text]")
     ] = None,
     valid_fraction: Annotated[
         float, typer.Option(help="Share of the text kept for validation, at its end.")
-    ] = 0.1,
-    evals: Annotated[int, typer.Option(help="Validations (and checkpoints) over the budget.")] = 10,
+    ] = Options.valid_fraction,
+    evals: Annotated[
+        int, typer.Option(help="Validations (and checkpoints) over the budget.")
+    ] = Options.evals,
     show_sample: Annotated[
         int, typer.Option(help="Symbols to draw and show after each validation.", metavar="N")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of initial weights, dropout and windows.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed for initial weights, dropout and window offsets.")
+    ] = Options.seed,
     device: DeviceOption = "auto",
     threads: Annotated[
         int | None, typer.Option(help="Threads of the CPU's matrix products. [default: all]")
@@ -84,11 +98,10 @@ def train(
 ) -> None:
     """Train a model on a text.
 
-    What is left open is chosen from the size of the text, and printed. Progress goes to stderr;
-    stdout carries the name of the run folder alone.
+    Sizes that you do not give are chosen from the length of the text, and printed. Progress goes
+    to stderr; only the path of the run folder goes to stdout.
     """
     from charrnn.cli.progress import Progress
-    from charrnn.recipe import Options
     from charrnn.training import train as train_events
 
     options = Options(
@@ -126,10 +139,11 @@ def train(
         threads=threads,
         command=shlex.join(["charrnn", *sys.argv[1:]]),
     )
-    with Progress() as progress:
-        try:
+    progress = Progress()
+    try:
+        with progress:
             for event in events:
                 progress.show(event)
-        except KeyboardInterrupt:
-            say(f"interrupted; last checkpoint: {progress.saved or 'none yet'}")
-            raise
+    except KeyboardInterrupt:
+        say(f"interrupted; last checkpoint: {progress.saved or 'none yet'}")
+        raise

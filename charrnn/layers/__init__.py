@@ -8,7 +8,7 @@ from charrnn.layers.dropout import Dropout
 from charrnn.layers.embedding import Embedding
 from charrnn.layers.head import Head, cross_entropy, cross_entropy_backward
 from charrnn.layers.scan import Scan
-from charrnn.layers.stack import Stack, States
+from charrnn.layers.stack import Stack, States, copy_states
 
 __all__ = [
     "Dropout",
@@ -17,6 +17,7 @@ __all__ = [
     "Scan",
     "Stack",
     "States",
+    "copy_states",
     "cross_entropy",
     "cross_entropy_backward",
 ]

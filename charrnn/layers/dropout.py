@@ -6,7 +6,7 @@ import numpy as np
 
 from charrnn.backend import Array, Backend
 
-_LEVELS = 2**16  # p is rounded to a multiple of 1/65536: 16-bit draws cost half of 32-bit ones
+_DRAWS = 2**16  # p is rounded to a multiple of 1/65536: 16-bit draws cost half of 32-bit ones
 
 
 class Dropout:
@@ -14,7 +14,7 @@ class Dropout:
 
     def __init__(self, backend: Backend, shape: tuple[int, ...], p: float) -> None:
         self.backend = backend
-        self.threshold = round(p * _LEVELS)
+        self.threshold = min(round(p * _DRAWS), _DRAWS - 1)
         self.dropped = False
         if self.threshold:
             self.draws = backend.empty(shape, np.uint16)
@@ -29,11 +29,11 @@ class Dropout:
         self.dropped = rng is not None and self.threshold > 0
         if rng is None or not self.dropped:
             return x
-        draws = rng.integers(0, _LEVELS, size=self.draws.shape, dtype=np.uint16)
+        draws = rng.integers(0, _DRAWS, size=self.draws.shape, dtype=np.uint16)
         self.backend.to_device(draws, out=self.draws)
         xp = self.backend.xp
         xp.greater_equal(self.draws, self.threshold, out=self.mask)
-        self.mask *= _LEVELS / (_LEVELS - self.threshold)
+        self.mask *= _DRAWS / (_DRAWS - self.threshold)
         return xp.multiply(x, self.mask, out=self.output)
 
     def backward(self, dy: Array) -> Array:

@@ -9,10 +9,10 @@ class Embedding:
     """Rows of ``weight`` [V, E] for ids [T, B]."""
 
     def __init__(
-        self, backend: Backend, weight: Array, grad: Array | None, steps: int, batch: int
+        self, backend: Backend, weight: Array, grad: Array | None, seq_len: int, batch: int
     ) -> None:
         self.backend, self.weight, self.grad = backend, weight, grad
-        self.output = backend.empty((steps, batch, weight.shape[1]))
+        self.output = backend.empty((seq_len, batch, weight.shape[1]))
 
     def forward(self, ids: Array) -> Array:
         """ids [T, B] -> [T, B, E]"""

@@ -39,15 +39,15 @@ class Head:
         weight: Array,
         bias: Array,
         grads: tuple[Array, Array] | None,
-        steps: int,
+        seq_len: int,
         batch: int,
     ) -> None:
         self.backend, self.weight, self.bias, self.grads = backend, weight, bias, grads
-        N, (V, H) = steps * batch, weight.shape
+        N, (V, H) = seq_len * batch, weight.shape
         self.logits = backend.empty((N, V))
         self.rows = backend.to_device(np.arange(N))
         if grads is not None:
-            self.dh = backend.empty((steps, batch, H))
+            self.dh = backend.empty((seq_len, batch, H))
 
     def forward(self, h: Array) -> Array:
         """h [T, B, H] -> logits [T*B, V]"""

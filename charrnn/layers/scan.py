@@ -26,7 +26,7 @@ class _Step(NamedTuple):
 
 
 class Scan:
-    """A cell run over ``steps`` time steps of ``batch`` sequences, in one direction.
+    """A cell run over ``seq_len`` time steps of ``batch`` sequences, in one direction.
 
     ``weights`` and ``grads`` hold weight_ih [K*H, I], weight_hh [K*H, H], bias_ih and bias_hh
     [K*H] (K gates, hidden size H, input size I); gradients are written, not added. ``grads``
@@ -40,7 +40,7 @@ class Scan:
         cell: Cell,
         weights: Mapping[str, Array],
         grads: Mapping[str, Array] | None,
-        steps: int,
+        seq_len: int,
         batch: int,
         *,
         reverse: bool = False,
@@ -50,21 +50,21 @@ class Scan:
         self.reverse = reverse
         KH, input_size = weights["weight_ih"].shape
         H = weights["weight_hh"].shape[1]
-        self.gates = backend.empty((steps, batch, KH))
+        self.gates = backend.empty((seq_len, batch, KH))
         # The state before the first step of the scan stands at one end: [0], or [T] in reverse.
-        self.states = [backend.zeros((steps + 1, batch, H)) for _ in cell.states]
-        self.saved = backend.empty((steps, cell.saved, batch, H))
+        self.states = [backend.zeros((seq_len + 1, batch, H)) for _ in cell.states]
+        self.saved = backend.empty((seq_len, cell.saved, batch, H))
         self.recurrent = backend.empty((batch, KH))
         self.scratch = backend.empty((2, batch, H))
         # A contiguous right operand is what BLAS is quickest with; for one step it does not pay.
-        self.weight_hh_t = backend.empty((H, KH)) if steps > 1 else None
+        self.weight_hh_t = backend.empty((H, KH)) if seq_len > 1 else None
         if grads is not None:
-            self.dx = backend.empty((steps, batch, input_size))
+            self.dx = backend.empty((seq_len, batch, input_size))
             self.dstate = [backend.empty((batch, H)) for _ in cell.states]
             self.dproduct = backend.empty((batch, H))
         separate = grads is not None and not cell.additive
         self.drecurrent = backend.empty(self.gates.shape) if separate else self.gates
-        self.steps = [self._step(t) for t in range(steps)]
+        self.steps = [self._step(t) for t in range(seq_len)]
         if reverse:
             self.steps.reverse()
 

@@ -14,6 +14,14 @@ from charrnn.layers.scan import Scan
 #: For each scan, by layer and then direction, the cell's states: [B, H] each.
 States = list[list[Array]]
 
+
+def copy_states(to: States, source: States) -> None:
+    """Copy states, from one sequence to each of many if need be ([1, H] -> [B, H])."""
+    for to_scan, source_scan in zip(to, source, strict=True):
+        for to_state, source_state in zip(to_scan, source_scan, strict=True):
+            to_state[...] = source_state
+
+
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -34,7 +42,7 @@ class Stack:
         params: Mapping[str, Array],
         grads: Mapping[str, Array] | None,
         layers: int,
-        steps: int,
+        seq_len: int,
         batch: int,
         *,
         directions: Sequence[bool] = (False,),
@@ -48,10 +56,12 @@ class Stack:
                 suffix = f"_l{layer}" + ("_reverse" if reverse and len(directions) > 1 else "")
                 weights = {name: params[name + suffix] for name in _NAMES}
                 dweights = grads and {name: grads[name + suffix] for name in _NAMES}
-                scans.append(Scan(backend, cell, weights, dweights, steps, batch, reverse=reverse))
+                scans.append(
+                    Scan(backend, cell, weights, dweights, seq_len, batch, reverse=reverse)
+                )
             self.layers.append(scans)
         hidden_size = self.layers[0][0].states[0].shape[-1]
-        shape = (steps, batch, hidden_size * len(directions))
+        shape = (seq_len, batch, hidden_size * len(directions))
         self.joined = [backend.empty(shape) for _ in range(layers)] if len(directions) > 1 else []
         self.dropouts = [Dropout(backend, shape, dropout) for _ in range(layers - 1)]
 
@@ -72,9 +82,7 @@ class Stack:
 
     def carry_states(self) -> None:
         """Start the next forward pass where the last one ended."""
-        for initial, final in zip(self.initial, self.final, strict=True):
-            for before, after in zip(initial, final, strict=True):
-                before[...] = after
+        copy_states(self.initial, self.final)
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
         """x [T, B, I] -> [T, B, D*H] for D directions, from ``initial`` on.
@@ -95,7 +103,7 @@ class Stack:
         return joined
 
     def backward(self, dy: Array, dfinal: States | None = None) -> tuple[Array, States]:
-        """The way back through all layers.
+        """Backward pass through all layers.
 
         dy [T, B, D*H] and, if given, the gradients of the final states -> dx [T, B, I] and the
         gradients of the initial states.

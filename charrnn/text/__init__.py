@@ -1,11 +1,12 @@
 """From files to ids: reading, vocabulary, streams of windows."""
 
-from charrnn.text.corpus import STDIN, Corpus, is_folder, read_corpus
+from charrnn.text.corpus import NO_SUCH_FILE, STDIN, Corpus, read_corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.streams import TrainingStream, scoring_lanes
 from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids
 
 __all__ = [
+    "NO_SUCH_FILE",
     "STDIN",
     "UNKNOWN",
     "CharVocabulary",
@@ -13,7 +14,6 @@ __all__ = [
     "Dataset",
     "Ids",
     "TrainingStream",
-    "is_folder",
     "read_corpus",
     "scoring_lanes",
 ]

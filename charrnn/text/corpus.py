@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import hashlib
+import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -14,13 +16,16 @@ from pathlib import Path
 from charrnn.errors import DataError, InputNotFoundError, InputOutputError, UsageError
 
 STDIN = "-"
+#: Errors that say that a name means no file.
+NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
 class Corpus:
     """A text, where it came from and what was done to it.
 
-    ``sha256`` is of the raw bytes of all ``sources`` in order, after decompression.
+    ``sources`` as they were given; ``sha256`` is of the raw bytes of all files in order, after
+    decompression.
     """
 
     text: str
@@ -48,11 +53,12 @@ def read_corpus(sources: Sequence[str | Path]) -> Corpus:
         digest.update(raw)
         size += len(raw)
         texts.append(_decode(raw, path, notes))
-    return Corpus("".join(texts), tuple(paths), size, digest.hexdigest(), tuple(notes))
+    return Corpus("".join(texts), tuple(map(str, sources)), size, digest.hexdigest(), tuple(notes))
 
 
 def _expand(source: str) -> list[str]:
-    if source == STDIN or not is_folder(Path(source)):
+    # Unlike Path.is_dir, this never raises, whatever the name.
+    if source == STDIN or not os.path.isdir(source):  # noqa: PTH112
         return [source]
     found = sorted(
         str(p)
@@ -64,14 +70,6 @@ def _expand(source: str) -> list[str]:
     return found
 
 
-def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; a name that cannot be one, such as a long text, is none."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
 def _read_bytes(source: str) -> bytes:
     try:
         if source == STDIN:
@@ -80,11 +78,11 @@ def _read_bytes(source: str) -> bytes:
             with gzip.open(source) as file:
                 return file.read()
         return Path(source).read_bytes()
-    except FileNotFoundError:
-        raise InputNotFoundError("no such file", source) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError("not a sound gzip file", source, str(error)) from None
+        raise DataError("damaged, or not a gzip file", source, str(error)) from None
     except OSError as error:
+        if error.errno in NO_SUCH_FILE:
+            raise InputNotFoundError("no such file", source) from None
         raise InputOutputError("cannot read", source, error.strerror or str(error)) from None
 
 
@@ -93,19 +91,17 @@ def _decode(raw: bytes, source: str, notes: list[str]) -> str:
         raise DataError("UTF-16 text", source, "convert it: iconv -f UTF-16 -t UTF-8")
     if raw in (b"", codecs.BOM_UTF8):
         raise DataError("empty file", source, "a corpus needs text")
+    if 0 in raw:
+        raise DataError("binary file", source, f"NUL byte at offset {raw.find(0)}")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         offset = error.start
-        if b"\0" in raw:
-            raise DataError("binary file", source, f"NUL byte at offset {raw.find(0)}") from None
         raise DataError(
             "invalid UTF-8",
             source,
             f"byte 0x{raw[offset]:02x} at offset {offset}; convert the file to UTF-8",
         ) from None
-    if "\0" in text:
-        raise DataError("binary file", source, f"NUL byte at offset {raw.find(0)}")
     if text.startswith("\ufeff"):
         text = text.removeprefix("\ufeff")
         notes.append(f"{source}: byte-order mark left out")

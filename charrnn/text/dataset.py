@@ -1,4 +1,4 @@
-"""A corpus made ready: split, vocabulary, ids."""
+"""A corpus prepared for training: split, vocabulary, ids."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids
 
 @dataclass(frozen=True)
 class Dataset:
-    """The corpus, cut and encoded, with what a checkpoint says of it in ``document``.
+    """A corpus, cut and encoded. The vocabulary is that of the training part alone.
 
-    The vocabulary is that of the training part alone.
+    ``document`` is what a checkpoint says of it, ``notes`` what was done to the texts.
     """
 
-    corpus: Corpus
     vocabulary: CharVocabulary
     train: Ids
     valid: Ids
     split: str
+    notes: tuple[str, ...]
     document: dict[str, Any]
 
     @classmethod
@@ -35,30 +35,37 @@ class Dataset:
         Raises the errors of ``read_corpus``, and ``DataError`` where there is nothing to learn.
         """
         corpus = read_corpus(sources)
+        text, notes, document = corpus.text, corpus.notes, _described(corpus)
+        where = f"{corpus.sources[0]}{' and more' if len(corpus.sources) > 1 else ''}"
         if valid is None:
-            cut = len(corpus.text) - round(len(corpus.text) * valid_fraction)
-            texts = corpus.text[:cut], corpus.text[cut:]
+            cut = len(text) - round(len(text) * valid_fraction)
+            text, held_out, held_out_where = text[:cut], text[cut:], where
             split = f"last-{100 * valid_fraction:g}%"
         else:
-            texts = corpus.text, read_corpus([valid]).text
-            split = f"file:{valid.name}"
-        where = ", ".join(corpus.sources)
-        if len(texts[0]) < 2 or len(texts[1]) < 2:
-            raise DataError("text shorter than one window", where, "use a longer text")
-        vocabulary = CharVocabulary.of(texts[0])
+            other = read_corpus([valid])
+            held_out, held_out_where, split = other.text, str(valid), f"file:{valid.name}"
+            notes += other.notes
+            document["valid"] = _described(other)
+        for part, place in ((text, where), (held_out, held_out_where)):
+            if len(part) < 2:
+                raise DataError("text shorter than one window", place, "use a longer text")
+        vocabulary = CharVocabulary.of(text)
         if len(vocabulary.symbols) < 2:
-            raise DataError(
-                "text of a single symbol", f"{where}, {texts[0][0]!r}", "there is nothing to learn"
-            )
-        train, held_out = map(vocabulary.encode, texts)
-        document = {
-            "sources": list(corpus.sources),
-            "sha256": corpus.sha256,
-            "bytes": corpus.bytes,
-            "characters": len(corpus.text),
+            raise DataError("text of a single symbol", f"{where}, {text[0]!r}", "nothing to learn")
+        train_ids, valid_ids = vocabulary.encode(text), vocabulary.encode(held_out)
+        document |= {
             "split": split,
-            "train_symbols": len(train),
-            "valid_symbols": len(held_out),
-            "valid_unknown": int((held_out == UNKNOWN).sum()),
+            "train_symbols": len(train_ids),
+            "valid_symbols": len(valid_ids),
+            "valid_unknown": int((valid_ids == UNKNOWN).sum()),
         }
-        return cls(corpus, vocabulary, train, held_out, split, document)
+        return cls(vocabulary, train_ids, valid_ids, split, notes, document)
+
+
+def _described(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "sources": list(corpus.sources),
+        "sha256": corpus.sha256,
+        "bytes": corpus.bytes,
+        "characters": len(corpus.text),
+    }

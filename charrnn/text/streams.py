@@ -11,14 +11,14 @@ from charrnn.errors import DataError
 from charrnn.rng import STREAM, generator
 from charrnn.text.vocabulary import Ids
 
-Window = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+Batch = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 
 class TrainingStream:
     """Windows for truncated backpropagation through time over ``batch_size`` lanes.
 
     Within an epoch the state carries over from each window to the next. Every epoch starts at
-    another offset, so that lanes and windows are cut elsewhere. Raises ``DataError`` where
+    an offset drawn for it, so that lanes and windows are cut elsewhere. Raises ``DataError`` where
     ``ids`` do not fill one window.
     """
 
@@ -33,18 +33,18 @@ class TrainingStream:
                 "use a longer text or a smaller --batch-size or --seq-len",
             )
 
-    def windows(self, epoch: int, first: int = 0) -> Iterator[Window]:
-        """Inputs and targets [T, B] of each window of an epoch, from window ``first`` on."""
+    def windows(self, epoch: int) -> Iterator[Batch]:
+        """Inputs and targets [T, B] of each window of an epoch."""
         B, T = self.batch_size, self.seq_len
         lane = self.steps_per_epoch * T
         slack = len(self.ids) - 1 - B * lane
         start = int(generator(self.seed, STREAM, epoch).integers(0, slack + 1))
         x, y = (self.ids[s : s + B * lane].reshape(B, lane) for s in (start, start + 1))
-        for t in range(first * T, lane, T):
+        for t in range(0, lane, T):
             yield x[:, t : t + T].T, y[:, t : t + T].T
 
 
-def scoring_lanes(ids: Ids, lanes: int) -> Window:
+def scoring_lanes(ids: Ids, lanes: int) -> Batch:
     """Inputs and targets [N, lanes] of contiguous lanes that cover all of ``ids``.
 
     Each symbol but the first is a target once. Lanes differ in length by at most one; shorter

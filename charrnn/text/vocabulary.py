@@ -21,8 +21,6 @@ Ids = np.ndarray[Any, np.dtype[np.int32]]
 class CharVocabulary:
     """Unicode code points in a fixed order; ids are 1 and up in that order."""
 
-    level = "char"
-
     def __init__(self, symbols: Sequence[str]) -> None:
         """Raises ``DataError`` unless ``symbols`` are distinct single Unicode scalar values."""
         points = [ord(s) if len(s) == 1 else -1 for s in symbols]

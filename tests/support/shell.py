@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from charrnn.cli import main
 
@@ -23,27 +25,21 @@ class Result:
     err: str
 
 
-class _Stdin(io.TextIOWrapper):
-    def isatty(self) -> bool:
-        return False
-
-
 def charrnn(*arguments: str, stdin: bytes = b"", cwd: Path | None = None) -> Result:
-    """Run ``charrnn ARGUMENTS`` in a folder, with no model named by the environment."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2))
-    before = os.environ.pop("CHARRNN_MODEL", None)
-    try:
-        with (
-            contextlib.chdir(cwd or Path.cwd()),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-            _stdin(stdin),
-        ):
-            code = _code(arguments)
-    finally:
-        if before is not None:
-            os.environ["CHARRNN_MODEL"] = before
-    return Result(code, *(_text(stream) for stream in (out, err)))
+    """Run ``charrnn ARGUMENTS`` in a folder, in an environment that is the same everywhere."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
+    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="", errors="backslashreplace")
+    with (
+        mock.patch.dict(os.environ, {"COLUMNS": "100"}),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")),
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        for name in ("CHARRNN_MODEL", "FORCE_COLOR", "TTY_COMPATIBLE"):
+            os.environ.pop(name, None)
+        code = _code(arguments)
+    return Result(code, _text(out), _text(err))
 
 
 def _code(arguments: tuple[str, ...]) -> int:
@@ -54,17 +50,6 @@ def _code(arguments: tuple[str, ...]) -> int:
         return end.code or 0
 
 
-@contextlib.contextmanager
-def _stdin(content: bytes):
-    import sys
-
-    before, sys.stdin = sys.stdin, _Stdin(io.BytesIO(content), encoding="utf-8")
-    try:
-        yield
-    finally:
-        sys.stdin = before
-
-
 def _text(stream: io.TextIOWrapper) -> str:
     stream.flush()
-    return stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return stream.buffer.getvalue().decode(errors="surrogateescape")  # type: ignore[attr-defined]

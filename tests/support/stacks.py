@@ -10,7 +10,8 @@ import pytest
 
 from charrnn.backend import Backend, NumpyBackend
 from charrnn.cells import CELLS
-from charrnn.layers import Stack, States
+from charrnn.config import ModelConfig
+from charrnn.layers import Stack, States, copy_states
 from charrnn.params import Buffer, recurrent_shapes
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "both": (False, True)}
@@ -20,6 +21,13 @@ directions = pytest.mark.parametrize("direction", DIRECTIONS)
 layers = pytest.mark.parametrize("layers", [1, 2, 3])
 
 INPUT, HIDDEN = 2, 3
+
+
+def model_config(cell: str, **sizes: Any) -> ModelConfig:
+    """A small language model's configuration for a cell by its name in ``CELLS``."""
+    kind, _, activation = cell.partition("_")
+    defaults = {"vocab_size": 7, "layers": 2, "hidden_size": 6, "embed_size": 4}
+    return ModelConfig(cell=kind, activation=activation or "tanh", **(defaults | sizes))
 
 
 @dataclass
@@ -73,13 +81,6 @@ class Case:
             for scan, values in enumerate(states):
                 found |= {f"{name}.{scan}.{k}": np.array(v) for k, v in enumerate(values)}
         return found | {f"d {name}": np.array(g) for name, g in self.grads.items()}
-
-
-def copy_states(to: States, source: States) -> None:
-    """Copy every state array."""
-    for to_scan, source_scan in zip(to, source, strict=True):
-        for to_state, source_state in zip(to_scan, source_scan, strict=True):
-            to_state[...] = source_state
 
 
 def clone(states: States) -> States:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from charrnn.cli.console import shape
 from charrnn.config import ModelConfig
 from charrnn.preflight import layer_table
 
 
-def layers(config: ModelConfig, steps: int | str = "T", batch: int | str = "B") -> Table:
+def layer_summary(config: ModelConfig, steps: int | str = "T", batch: int | str = "B") -> Table:
     """Layer, kind, output shape, parameters with shapes and counts; the total below."""
     table = Table(show_footer=True)
     rows = layer_table(config, steps, batch)
@@ -23,8 +22,12 @@ def layers(config: ModelConfig, steps: int | str = "T", batch: int | str = "B") 
         table.add_row(
             row.name,
             row.kind,
-            shape(row.output),
-            "\n".join(f"{n.removeprefix('rnn.')} {shape(s)}" for n, s in row.shapes.items()),
+            _shape(row.output),
+            "\n".join(f"{n.removeprefix('rnn.')} {_shape(s)}" for n, s in row.shapes.items()),
             f"{row.parameters:,}",
         )
     return table
+
+
+def _shape(dimensions: tuple[int | str, ...]) -> str:
+    return " x ".join(map(str, dimensions))

@@ -1,0 +1,59 @@
+"""A corpus prepared for training."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from charrnn.errors import DataError
+from charrnn.text import UNKNOWN, Dataset
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a text into a new file and gives its path."""
+
+    def write(text: str, name: str = "text.txt"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8", newline="")
+        return path
+
+    return write
+
+
+def test_split_is_at_the_end_and_contiguous(file):
+    data = Dataset.read([file("abcdefghij" * 10)], None, 0.2)
+    assert data.vocabulary.decode(data.train) == "abcdefghij" * 8
+    assert data.vocabulary.decode(data.valid) == "abcdefghij" * 2
+    assert data.split == "last-20%"
+
+
+def test_a_symbol_of_the_held_out_part_alone_is_unknown(file):
+    """The vocabulary that knew it would have seen the validation text."""
+    data = Dataset.read([file("ab" * 45 + "abXbababab")], None, 0.1)
+    assert set(data.vocabulary.symbols) == {"a", "b"}
+    np.testing.assert_array_equal(data.valid == UNKNOWN, [s == "X" for s in "abXbababab"])
+    assert data.document["valid_unknown"] == 1
+
+
+def test_a_file_to_validate_on_leaves_the_whole_text_to_train_on(file):
+    data = Dataset.read([file("ab" * 50)], file("ba\r\n", "held.txt"), 0.1)
+    assert len(data.train) == 100
+    assert data.split == "file:held.txt"
+    assert data.document["valid"]["sha256"] == hashlib.sha256(b"ba\r\n").hexdigest()
+    assert ["CRLF" in note for note in data.notes] == [True]
+
+
+def test_document_identifies_the_text(file):
+    path = file("ab" * 50)
+    document = Dataset.read([path], None, 0.1).document
+    assert document["sources"] == [str(path)]
+    assert document["sha256"] == hashlib.sha256(b"ab" * 50).hexdigest()
+    assert (document["train_symbols"], document["valid_symbols"]) == (90, 10)
+
+
+def test_a_file_too_short_to_validate_on_is_named(file):
+    with pytest.raises(DataError, match=r"held\.txt"):
+        Dataset.read([file("ab" * 50)], file("b", "held.txt"), 0.1)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from charrnn import __version__
 from charrnn.backend import Array, Backend, select_backend
@@ -31,6 +29,7 @@ from charrnn.optim import OPTIMIZERS, learning_rate
 from charrnn.pace import Pace
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.preflight import check_memory, memory_estimate
+from charrnn.provenance import provenance
 from charrnn.recipe import Options, Resolved, resolve
 from charrnn.rng import DROPOUT, INIT, generator
 from charrnn.runs import RunFolder
@@ -113,7 +112,7 @@ class _Run:
         self.lanes = max(1, min(_MAX_VALID_LANES, len(self.valid) // _MIN_VALID_LANE))
         self.memory = memory_estimate(config, train, self.lanes)
         check_memory(self.memory, backend)
-        self.origin = _origin(backend, command)
+        self.origin = provenance(backend, command)
         self.step, self.lr = 0, 0.0
         self.losses: list[Array] = []
         self.norms: list[Array] = []
@@ -299,19 +298,3 @@ class _Run:
             corpus=self.data.document,
             origin=self.origin,
         )
-
-
-def _origin(backend: Backend, command: str) -> dict[str, Any]:
-    """What made this run: command, versions, device, time."""
-    blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
-    return {
-        "command": command[:4096],
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "charrnn": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "blas": " ".join(sorted({f"{b['internal_api']} {b['version']}" for b in blas})),
-        "threads": max((b["num_threads"] for b in blas), default=1),
-        "platform": platform.platform(),
-        "device": backend.name,
-    }

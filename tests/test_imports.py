@@ -24,7 +24,7 @@ LAYERS = [
     {"params"},
     {"model"},
     {"optim", "sampling", "evaluation", "recipe"},
-    {"preflight", "checkpoint"},
+    {"preflight", "checkpoint", "provenance"},
     {"runs"},
     {"training", "api"},
     {"cli"},

@@ -31,8 +31,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Step:
-    """After every ``LOG_EVERY`` steps. ``loss`` (nats) and ``grad_norm`` (before clipping) are
-    the mean and the largest of these steps; ``progress`` runs from 0 to 1."""
+    """Every ``LOG_EVERY`` steps, and before each validation.
+
+    ``loss`` (nats) and ``grad_norm`` (before clipping) are the mean and the largest since the
+    last such event; ``progress`` runs from 0 to 1.
+    """
 
     step: int
     epoch: float
@@ -47,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Validated:
-    """After a validation. ``best``: no earlier one was lower."""
+    """After a validation. ``best``: lower than all before."""
 
     step: int
     epoch: float

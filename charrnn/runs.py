@@ -28,9 +28,9 @@ class RunFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if _in_run(path):
+            if _in_run(path) or (path / LOG).exists():
                 raise OutputError("folder already holds a run", path, "choose another with -o")
-            self._log: IO[str] = (path / LOG).open("w", encoding="utf-8")
+            self._log: IO[str] = (path / LOG).open("x", encoding="utf-8")
         except OSError as error:
             raise OutputError("cannot create", path, error.strerror or str(error)) from None
 

@@ -62,10 +62,9 @@ def train(
     """Train on the texts of ``corpus`` into the run folder ``output`` (None: a new one).
 
     ``valid``: validate on this file instead of the end of the corpus. ``sample_length``: draw
-    so many symbols after each validation. ``threads``: limit of BLAS while training runs.
-    ``command`` is kept as provenance. The limit on threads lasts until the generator ends or is
-    closed. Raises the errors of reading, of the configuration and
-    of writing, and ``DivergedError``.
+    so many symbols after each validation. ``threads``: limit of BLAS, from the first event until
+    the generator ends or is closed. ``command`` is kept as provenance. Raises the errors of
+    reading, of the configuration and of writing, and ``DivergedError``.
     """
     if threads is not None and not 1 <= threads <= 4096:
         raise UsageError("invalid value", f"--threads {threads}", "must be from 1 to 4096")
@@ -79,7 +78,7 @@ def train(
         run = _Run(backend, data, resolved, sample_length, command)
         folder = RunFolder(output) if output else RunFolder.named_after(_name(str(corpus[0])))
         try:
-            for event in run.events(folder, (*data.notes, *([note] if note else []))):
+            for event in run.events(folder, (*data.notes, *run.notes, *([note] if note else []))):
                 folder.log({"event": type(event).__name__.lower(), **asdict(event)})
                 yield event
         finally:
@@ -118,7 +117,9 @@ class _Run:
         self.norms: list[Array] = []
         self.nats = math.inf
         self.best = (math.inf, 0)
-        split = data.split + (f":{_MAX_VALID}" if len(self.valid) < len(data.valid) else "")
+        cut = len(self.valid) < len(data.valid)
+        self.notes = (f"validating on the first {_MAX_VALID:,} symbols held out",) if cut else ()
+        split = data.split + (f":{_MAX_VALID}" if cut else "")
         cell = config.cell + (f"|activation:{config.activation}" if config.cell == "rnn" else "")
         self.signature = (
             f"cell:{cell}|layers:{config.layers}|hidden:{config.hidden_size}|level:{config.level}"

@@ -151,3 +151,12 @@ def test_output_that_cannot_be_written(tmp_path):
         )
     assert found.returncode == 74
     assert b"No space left on device" in found.stderr
+
+
+def test_divergence_has_its_exit_code(tmp_path):
+    options = (
+        "--cell rnn --activation relu --hidden 16 --lr 100 --clip 0 --optimizer sgd --steps 200"
+    )
+    found = charrnn("train", str(TALES), *options.split(), cwd=tmp_path)
+    assert found.code == 3
+    assert "charrnn: error: training diverged: step" in found.err

@@ -244,6 +244,16 @@ def test_model_by_option_and_by_environment(trained, shell, monkeypatch, model):
     assert found.stdout == expected
 
 
+def test_the_option_beats_the_environment(trained):
+    found = subprocess.run(
+        [sys.executable, "-m", "charrnn", "info", "-m", "checkpoints/tales"],
+        cwd=trained[0],
+        env=os.environ | {"CHARRNN_MODEL": "no such model", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert found.returncode == 0
+
+
 def test_info_shows_what_a_checkpoint_is(shell):
     out = shell("info").out
     for part in (

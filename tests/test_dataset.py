@@ -57,3 +57,8 @@ def test_document_identifies_the_text(file):
 def test_a_file_too_short_to_validate_on_is_named(file):
     with pytest.raises(DataError, match=r"held\.txt"):
         Dataset.read([file("ab" * 50)], file("b", "held.txt"), 0.1)
+
+
+def test_only_so_many_files_are_named(file):
+    sources = Dataset.read([file("ab" * 50)] * 150, None, 0.1).document["sources"]
+    assert (len(sources), sources[-1]) == (101, "and 50 more")

@@ -86,11 +86,12 @@ def test_what_does_not_fit_is_refused_with_its_size():
 
 
 @pytest.mark.parametrize(
-    "limit, used, free", [("3000", "1000", 2000), ("1000", "3000", 0), ("max", "5", float("inf"))]
+    "limit, used, free", [("3000", "1000", 2300), ("1000", "3000", 0), ("max", "5", float("inf"))]
 )
 def test_a_containers_limit_counts(tmp_path, limit, used, free):
     (tmp_path / "memory.max").write_text(limit)
     (tmp_path / "memory.current").write_text(used)
+    (tmp_path / "memory.stat").write_text("anon 7\nactive_file 100\ninactive_file 200\n")
     assert _free_in_group(tmp_path) == free
 
 

@@ -94,3 +94,11 @@ def test_no_path_of_a_developers_machine_is_committed():
     """Documentation shows what a reader has, not where it was written."""
     for path in [*map(ROOT.joinpath, DOCUMENTS), ROOT / "charrnn/README.md", ROOT / "CHANGELOG.md"]:
         assert not re.search(r"(?<!\w)/(?:root|home|work|tmp)/", path.read_text(encoding="utf-8"))
+
+
+def test_exit_codes_are_those_of_the_errors():
+    from charrnn.errors import CharrnnError
+
+    documented = set(map(int, re.findall(r"^\| (\d+) \|", README, re.MULTILINE)))
+    raised = {kind.exit_code for kind in (CharrnnError, *CharrnnError.__subclasses__())}
+    assert documented == {0} | raised

@@ -77,7 +77,7 @@ def test_folder_name_is_harmless(stem, name):
     assert named_after(stem) == Path("checkpoints") / name
 
 
-@pytest.mark.parametrize("file", [step(10), BEST])
+@pytest.mark.parametrize("file", ["log.jsonl", step(10), BEST])
 def test_existing_run_is_refused_and_left_alone(tmp_path, file):
     make(tmp_path / "run", file)
     with pytest.raises(OutputError, match=r"already holds a run.*choose another with -o") as caught:

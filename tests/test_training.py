@@ -271,6 +271,7 @@ def test_a_long_text_is_validated_on_its_first_part_and_the_signature_says_so(ru
     monkeypatch.setattr(training, "_MAX_VALID", 300)
     prepared = of(Prepared, run(steps=1))[0]
     assert "|split:last-10%:300|" in prepared.signature
+    assert "first 300 symbols" in " ".join(prepared.notes)
 
 
 def test_a_full_disk_is_an_input_output_error(run, monkeypatch):

@@ -54,9 +54,13 @@ class NumpyBackend:
 
 
 def _free_in_group(folder: Path = Path("/sys/fs/cgroup")) -> float:
-    """What a container or a batch system leaves us of its limit (Linux, cgroup 2), or inf."""
+    """What a container leaves us of its limit (Linux, cgroup 2), or inf."""
     try:
         limit = int((folder / "memory.max").read_text())
-        return max(0, limit - int((folder / "memory.current").read_text()))
+        used = int((folder / "memory.current").read_text())
+        stat = (folder / "memory.stat").read_text().split()
+        # Cached files count as used, but are dropped when memory is wanted.
+        cached = sum(int(stat[stat.index(n) + 1]) for n in ("active_file", "inactive_file"))
     except (OSError, ValueError):  # no such group, or "max"
         return float("inf")
+    return max(0, limit - used + cached)

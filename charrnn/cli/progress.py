@@ -133,7 +133,8 @@ class Progress:
 def _budget(event: Prepared) -> str:
     steps = f", {event.steps:,} steps" if event.steps and event.budget.steps is None else ""
     window = f"windows of {event.train.seq_len} characters in {event.train.batch_size} lanes"
-    return f"{event.budget.describe()}{steps}; {window}; {event.train.evals} validations"
+    evals = min(event.train.evals, event.steps or event.train.evals)
+    return f"{event.budget.describe()}{steps}; {window}; {evals} validations"
 
 
 def _named(chosen: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """From files to ids: reading, vocabulary, streams of windows."""
 
-from charrnn.text.corpus import NO_SUCH_FILE, STDIN, Corpus, read_corpus
+from charrnn.text.corpus import NO_SUCH_FILE, STDIN, read_corpus
 from charrnn.text.dataset import Dataset
 from charrnn.text.streams import TrainingStream, scoring_lanes
 from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids
@@ -10,7 +10,6 @@ __all__ = [
     "STDIN",
     "UNKNOWN",
     "CharVocabulary",
-    "Corpus",
     "Dataset",
     "Ids",
     "TrainingStream",

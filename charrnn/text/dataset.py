@@ -11,6 +11,8 @@ from charrnn.errors import DataError
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids
 
+_MAX_SOURCES = 100  # as many are named in a checkpoint; the digest is of them all
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -63,8 +65,9 @@ class Dataset:
 
 
 def _described(corpus: Corpus) -> dict[str, Any]:
+    names, more = corpus.sources[:_MAX_SOURCES], len(corpus.sources) - _MAX_SOURCES
     return {
-        "sources": list(corpus.sources),
+        "sources": [*names, *([f"and {more} more"] if more > 0 else [])],
         "sha256": corpus.sha256,
         "bytes": corpus.bytes,
         "characters": len(corpus.text),

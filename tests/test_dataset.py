@@ -25,8 +25,8 @@ def file(tmp_path):
 
 def test_split_is_at_the_end_and_contiguous(file):
     data = Dataset.read([file("abcdefghij" * 10)], None, 0.2)
-    assert data.vocabulary.decode(data.train) == "abcdefghij" * 8
-    assert data.vocabulary.decode(data.valid) == "abcdefghij" * 2
+    assert data.vocabulary.decode(data.train[:]) == "abcdefghij" * 8
+    assert data.vocabulary.decode(data.valid[:]) == "abcdefghij" * 2
     assert data.split == "last-20%"
 
 
@@ -34,16 +34,33 @@ def test_a_symbol_of_the_held_out_part_alone_is_unknown(file):
     """The vocabulary that knew it would have seen the validation text."""
     data = Dataset.read([file("ab" * 45 + "abXbababab")], None, 0.1)
     assert set(data.vocabulary.symbols) == {"a", "b"}
-    np.testing.assert_array_equal(data.valid == UNKNOWN, [s == "X" for s in "abXbababab"])
+    np.testing.assert_array_equal(data.valid[:] == UNKNOWN, [s == "X" for s in "abXbababab"])
     assert data.document["valid_unknown"] == 1
 
 
 def test_a_file_to_validate_on_leaves_the_whole_text_to_train_on(file):
     data = Dataset.read([file("ab" * 50)], file("ba\r\n", "held.txt"), 0.1)
     assert len(data.train) == 100
+    assert data.vocabulary.decode(data.valid[:]) == "ba\ufffd\ufffd"
     assert data.split == "file:held.txt"
     assert data.document["valid"]["sha256"] == hashlib.sha256(b"ba\r\n").hexdigest()
     assert ["CRLF" in note for note in data.notes] == [True]
+
+
+@pytest.mark.parametrize("text", ["ab\U0001f600é" * 40, "".join(map(chr, range(99, 700)))])
+@pytest.mark.parametrize("valid_fraction", [0.1, 0.33, 0.5])
+def test_ids_are_those_that_the_vocabulary_gives(file, text, valid_fraction):
+    data = Dataset.read([file(text)], None, valid_fraction)
+    cut = len(text) - round(len(text) * valid_fraction)
+    assert data.vocabulary.symbols == tuple(sorted(set(text[:cut])))
+    np.testing.assert_array_equal(data.train[:], data.vocabulary.encode(text[:cut]))
+    np.testing.assert_array_equal(data.valid[:], data.vocabulary.encode(text[cut:]))
+    assert data.document["valid_unknown"] == len(set(text[cut:]) - set(text[:cut]))
+
+
+def test_text_of_a_single_symbol_is_refused(file):
+    with pytest.raises(DataError, match=r"text of a single symbol: .*, 'a'; nothing to learn"):
+        Dataset.read([file("a" * 90 + "b" * 10)], None, 0.1)
 
 
 def test_document_identifies_the_text(file):

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import DataError
-from charrnn.text import TrainingStream, scoring_lanes
+from charrnn.text import CharVocabulary, TrainingStream, scoring_lanes
+from tests.support.texts import stored
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, 50, 1 << 20])
+def ahead(request):
+    """Everything holds however many symbols are read at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charrnn.text.streams._AHEAD", request.param)
+        yield
 
 
 def stream(length, batch_size=3, seq_len=5, seed=0):
@@ -45,6 +54,17 @@ def test_epoch_has_as_many_windows_as_fit(source):
     x, _ = epoch(source, 0)
     assert x.shape == (source.steps_per_epoch, source.seq_len, source.batch_size)
     assert 0 <= len(source.ids) - 1 - x.size < source.batch_size * source.seq_len
+
+
+def test_windows_of_a_stored_text_are_those_of_its_ids():
+    text, vocabulary = stored("the raven " * 20), CharVocabulary("ehnrtav")
+    ids = text.encoded(vocabulary, 3, 150)
+    for ours, theirs in zip(
+        epoch(TrainingStream(ids, 3, 5, seed=1), 2),
+        epoch(TrainingStream(ids[:], 3, 5, seed=1), 2),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def starts(seed):

@@ -1,4 +1,4 @@
-"""From files to ids: reading, vocabulary, streams of windows."""
+"""From files to ids: reading, storing, vocabulary, streams of windows."""
 
 from charrnn.text.corpus import NO_SUCH_FILE, STDIN, read_corpus
 from charrnn.text.dataset import Dataset

@@ -1,4 +1,4 @@
-"""Reading text: files, folders, stdin and .gz, as UTF-8 and never normalised."""
+"""Reading text: files, folders, stdin and .gz, as UTF-8, in chunks, and never normalised."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import hashlib
 import os
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from charrnn.errors import DataError, InputNotFoundError, InputOutputError, UsageError
+from charrnn.text.store import StoredText
 
 STDIN = "-"
 #: Errors that say that a name means no file.
 NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+_CHUNK = 1 << 18  # bytes read at once: no fewer than a byte-order mark has; fastest in the cache
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Corpus:
     decompression.
     """
 
-    text: str
+    text: StoredText
     sources: tuple[str, ...]
     bytes: int
     sha256: str
@@ -40,20 +45,22 @@ def read_corpus(sources: Sequence[str | Path]) -> Corpus:
 
     Raises ``InputNotFoundError`` for a missing file, ``DataError`` for one that is empty,
     binary, UTF-16 or not UTF-8 (naming the byte offset), ``InputOutputError`` for one that
-    cannot be read.
+    cannot be read or where the text cannot be kept.
     """
     paths = [path for source in sources for path in _expand(str(source))]
     if not paths:
         raise UsageError("no corpus given", remedy="name a text file, a folder or - for stdin")
-    texts: list[str] = []
+    text, digest, size = StoredText(), hashlib.sha256(), 0
     notes: list[str] = []
-    digest, size = hashlib.sha256(), 0
     for path in paths:
-        raw = _read_bytes(path)
-        digest.update(raw)
-        size += len(raw)
-        texts.append(_decode(raw, path, notes))
-    return Corpus("".join(texts), tuple(map(str, sources)), size, digest.hexdigest(), tuple(notes))
+        before = len(text)
+        for raw, piece in _decoded(path, notes):
+            digest.update(raw)
+            size += len(raw)
+            text.append(piece)
+        if len(text) == before:
+            raise DataError("empty file", path, "a corpus needs text")
+    return Corpus(text, tuple(map(str, sources)), size, digest.hexdigest(), tuple(notes))
 
 
 def _expand(source: str) -> list[str]:
@@ -70,41 +77,56 @@ def _expand(source: str) -> list[str]:
     return found
 
 
-def _read_bytes(source: str) -> bytes:
+def _decoded(source: str, notes: list[str]) -> Iterator[tuple[bytes, str]]:
+    """A file in chunks, each with the text that is complete with it."""
+    at, rest, last, crlf = 0, b"", "", False
+    chunks = _chunks(source)
+    for raw in chunks:
+        rest += raw
+        try:
+            text, used = codecs.utf_8_decode(rest, "strict", not raw)
+        except UnicodeDecodeError as error:
+            for _ in chunks:
+                pass  # a NUL further on says more about the file
+            raise DataError(
+                "invalid UTF-8",
+                source,
+                f"byte 0x{rest[error.start]:02x} at offset {at + error.start}; "
+                "convert the file to UTF-8",
+            ) from None
+        if at == 0 and text.startswith("\ufeff"):
+            text = text.removeprefix("\ufeff")
+            notes.append(f"{source}: byte-order mark left out")
+        crlf = crlf or "\r\n" in text or last + text[:1] == "\r\n"
+        at, rest, last = at + used, rest[used:], text[-1:]
+        yield raw, text
+    if crlf:
+        notes.append(f"{source}: CRLF line ends kept as they are")
+
+
+def _chunks(source: str) -> Iterator[bytes]:
+    """The bytes of a file, decompressed, in chunks, the last one empty."""
+    at = 0
     try:
-        if source == STDIN:
-            return sys.stdin.buffer.read()
-        if source.endswith(".gz"):
-            with gzip.open(source) as file:
-                return file.read()
-        return Path(source).read_bytes()
+        with _open(source) as file:
+            while raw := file.read(_CHUNK):
+                if at == 0 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise DataError("UTF-16 text", source, "convert it: iconv -f UTF-16 -t UTF-8")
+                if 0 in raw:
+                    offset = at + raw.find(0)
+                    raise DataError("binary file", source, f"NUL byte at offset {offset}")
+                at += len(raw)
+                yield raw
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError("damaged, or not a gzip file", source, str(error)) from None
     except OSError as error:
         if error.errno in NO_SUCH_FILE:
             raise InputNotFoundError("no such file", source) from None
         raise InputOutputError("cannot read", source, error.strerror or str(error)) from None
+    yield b""
 
 
-def _decode(raw: bytes, source: str, notes: list[str]) -> str:
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError("UTF-16 text", source, "convert it: iconv -f UTF-16 -t UTF-8")
-    if raw in (b"", codecs.BOM_UTF8):
-        raise DataError("empty file", source, "a corpus needs text")
-    if 0 in raw:
-        raise DataError("binary file", source, f"NUL byte at offset {raw.find(0)}")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        offset = error.start
-        raise DataError(
-            "invalid UTF-8",
-            source,
-            f"byte 0x{raw[offset]:02x} at offset {offset}; convert the file to UTF-8",
-        ) from None
-    if text.startswith("\ufeff"):
-        text = text.removeprefix("\ufeff")
-        notes.append(f"{source}: byte-order mark left out")
-    if "\r\n" in text:
-        notes.append(f"{source}: CRLF line ends kept as they are")
-    return text
+def _open(source: str) -> AbstractContextManager[BinaryIO | gzip.GzipFile]:
+    if source == STDIN:
+        return nullcontext(sys.stdin.buffer)
+    return gzip.open(source) if source.endswith(".gz") else Path(source).open("rb")

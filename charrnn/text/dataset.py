@@ -9,7 +9,8 @@ from typing import Any
 
 from charrnn.errors import DataError
 from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids
+from charrnn.text.store import EncodedText
+from charrnn.text.vocabulary import CharVocabulary
 
 _MAX_SOURCES = 100  # as many are named in a checkpoint; the digest is of them all
 
@@ -22,8 +23,8 @@ class Dataset:
     """
 
     vocabulary: CharVocabulary
-    train: Ids
-    valid: Ids
+    train: EncodedText
+    valid: EncodedText
     split: str
     notes: tuple[str, ...]
     document: dict[str, Any]
@@ -41,25 +42,28 @@ class Dataset:
         where = f"{corpus.sources[0]}{' and more' if len(corpus.sources) > 1 else ''}"
         if valid is None:
             cut = len(text) - round(len(text) * valid_fraction)
-            text, held_out, held_out_where = text[:cut], text[cut:], where
+            held_out, held_out_start, held_out_where = text, cut, where
             split = f"last-{100 * valid_fraction:g}%"
         else:
-            other = read_corpus([valid])
-            held_out, held_out_where, split = other.text, str(valid), f"file:{valid.name}"
+            other, cut = read_corpus([valid]), len(text)
+            held_out, held_out_start, held_out_where = other.text, 0, str(valid)
+            split = f"file:{valid.name}"
             notes += other.notes
             document["valid"] = _described(other)
-        for part, place in ((text, where), (held_out, held_out_where)):
-            if len(part) < 2:
+        for length, place in ((cut, where), (len(held_out) - held_out_start, held_out_where)):
+            if length < 2:
                 raise DataError("text shorter than one window", place, "use a longer text")
-        vocabulary = CharVocabulary.of(text)
+        vocabulary = CharVocabulary.of(text.beginning(cut))
         if len(vocabulary.symbols) < 2:
-            raise DataError("text of a single symbol", f"{where}, {text[0]!r}", "nothing to learn")
-        train_ids, valid_ids = vocabulary.encode(text), vocabulary.encode(held_out)
+            [only] = vocabulary.symbols
+            raise DataError("text of a single symbol", f"{where}, {only!r}", "nothing to learn")
+        train_ids = text.encoded(vocabulary, 0, cut)
+        valid_ids = held_out.encoded(vocabulary, held_out_start, len(held_out))
         document |= {
             "split": split,
             "train_symbols": len(train_ids),
             "valid_symbols": len(valid_ids),
-            "valid_unknown": int((valid_ids == UNKNOWN).sum()),
+            "valid_unknown": valid_ids.unknown(),
         }
         return cls(vocabulary, train_ids, valid_ids, split, notes, document)
 

@@ -9,7 +9,10 @@ import numpy as np
 
 from charrnn.errors import DataError
 from charrnn.rng import STREAM, generator
+from charrnn.text.store import EncodedText
 from charrnn.text.vocabulary import Ids
+
+_AHEAD = 1 << 20  # symbols read at once, however many windows they are
 
 Batch = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -22,7 +25,7 @@ class TrainingStream:
     ``ids`` do not fill one window.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, seq_len: int, seed: int) -> None:
+    def __init__(self, ids: EncodedText | Ids, batch_size: int, seq_len: int, seed: int) -> None:
         self.ids, self.batch_size, self.seq_len, self.seed = ids, batch_size, seq_len, seed
         self.steps_per_epoch = (len(ids) - 1) // (batch_size * seq_len)
         if self.steps_per_epoch < 1:
@@ -39,9 +42,13 @@ class TrainingStream:
         lane = self.steps_per_epoch * T
         slack = len(self.ids) - 1 - B * lane
         start = int(generator(self.seed, STREAM, epoch).integers(0, slack + 1))
-        x, y = (self.ids[s : s + B * lane].reshape(B, lane) for s in (start, start + 1))
-        for t in range(0, lane, T):
-            yield x[:, t : t + T].T, y[:, t : t + T].T
+        ahead = T * max(1, _AHEAD // (B * T))
+        for t in range(0, lane, ahead):
+            length = min(ahead, lane - t)
+            lanes = range(start + t, start + t + B * lane, lane)
+            block = np.stack([self.ids[at : at + length + 1] for at in lanes], axis=1)
+            for u in range(0, length, T):
+                yield block[u : u + T], block[u + 1 : u + 1 + T]
 
 
 def scoring_lanes(ids: Ids, lanes: int) -> Batch:

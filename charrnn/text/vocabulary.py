@@ -18,6 +18,11 @@ UNKNOWN = 0
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
 
+def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    """The Unicode code points of ``text`` [len(text)]."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
 class CharVocabulary:
     """Unicode code points in a fixed order; ids are 1 and up in that order."""
 
@@ -48,8 +53,7 @@ class CharVocabulary:
 
     def encode(self, text: str) -> Ids:
         """Ids of the symbols, one for each; ``UNKNOWN`` for those outside the vocabulary."""
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        return self._ids[np.minimum(points, len(self._ids) - 1)]
+        return self._ids.take(np.minimum(code_points(text), len(self._ids) - 1))
 
     def decode(self, ids: Ids) -> str:
         """The text of ``ids``; the unknown symbol becomes U+FFFD."""

@@ -1,0 +1,137 @@
+"""Texts of any length, in a temporary file instead of memory.
+
+The file is read back piece by piece, never mapped: what has been read then stays in the system's
+cache of files, which gives it up when memory is wanted, and is not memory of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from charrnn.errors import InputOutputError
+from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids, code_points
+
+_PART = 1 << 20  # numbers read at once where all of them are wanted
+_CODE_POINTS = 0x110000
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+class StoredText:
+    """A text that grows at its end, kept as one number for each symbol.
+
+    Which symbols a text has shows only while it is read: they are numbered as they first appear,
+    and the numbers get wider when there are too many. ``symbols`` are the different ones so far.
+    """
+
+    def __init__(self) -> None:
+        self.symbols = ""
+        self._numbers = _NumberFile(np.dtype(np.uint8))
+        self._number_of = self._table()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def append(self, text: str) -> None:
+        """Add ``text``; raises ``InputOutputError`` where the file cannot be written."""
+        points = code_points(text)
+        numbers = self._number_of.take(points)
+        unseen = numbers == np.iinfo(numbers.dtype).max
+        if unseen.any():
+            new = points[unseen].tobytes().decode("utf-32-le")
+            self._add_symbols("".join(dict.fromkeys(new)))
+            numbers = self._number_of.take(points)
+        self._numbers.append(numbers)
+
+    def beginning(self, length: int) -> str:
+        """The different symbols of the first ``length`` > 0 places, in order of appearance."""
+        parts = self._numbers.parts(range(length))
+        return self.symbols[: max(int(part.max()) for part in parts) + 1]
+
+    def encoded(self, vocabulary: CharVocabulary, start: int, stop: int) -> EncodedText:
+        """The ids of the symbols from ``start`` to ``stop``."""
+        return EncodedText(self._numbers, vocabulary.encode(self.symbols), range(start, stop))
+
+    def _add_symbols(self, symbols: str) -> None:
+        self.symbols += symbols
+        dtype = np.min_scalar_type(len(self.symbols))
+        if dtype != self._numbers.dtype:
+            narrow, self._numbers = self._numbers, _NumberFile(dtype)
+            for part in narrow.parts(range(len(narrow))):
+                self._numbers.append(part)
+        self._number_of = self._table()
+
+    def _table(self) -> Numbers:
+        """From code points to numbers; the largest of the dtype is that of unseen symbols."""
+        dtype = self._numbers.dtype
+        table = np.full(_CODE_POINTS, np.iinfo(dtype).max, dtype)
+        table[code_points(self.symbols)] = np.arange(len(self.symbols))
+        return table
+
+
+class EncodedText:
+    """The ids of a part of a stored text, read from its file as they are asked for."""
+
+    def __init__(self, numbers: _NumberFile, ids: Ids, places: range) -> None:
+        """``ids`` are those of the symbols by number, ``places`` where the part stands."""
+        self._numbers, self._ids, self._places = numbers, ids, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, part: slice) -> Ids:
+        """A contiguous slice, as an array [N] of int32, of no more than 2 GiB in the file."""
+        assert part.step is None
+        return self._ids.take(self._numbers.read(self._places[part]))
+
+    def unknown(self) -> int:
+        """How many symbols are outside the vocabulary."""
+        parts = self._numbers.parts(self._places)
+        return sum(int((self._ids.take(part) == UNKNOWN).sum()) for part in parts)
+
+
+class _NumberFile:
+    """A growing array of unsigned ``dtype`` in a temporary file, which goes when the array goes."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype, self._length = dtype, 0
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, see finalize
+        except OSError as error:
+            raise _not_kept(error) from None
+        weakref.finalize(self, self._file.close)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, numbers: Numbers) -> None:
+        left = memoryview(numbers.astype(self.dtype).tobytes())
+        try:
+            while left:  # the file is not buffered and may take a part: the last that fits, say
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise _not_kept(error) from None
+        self._length += len(numbers)
+
+    def read(self, places: range) -> Numbers:
+        size = self.dtype.itemsize
+        raw = os.pread(self._file.fileno(), len(places) * size, places.start * size)
+        return np.frombuffer(raw, self.dtype)
+
+    def parts(self, places: range) -> Iterator[Numbers]:
+        for at in range(0, len(places), _PART):
+            yield self.read(places[at : at + _PART])
+
+
+def _not_kept(error: OSError) -> InputOutputError:
+    return InputOutputError(
+        "cannot keep the text in a temporary file",
+        error.strerror or str(error),
+        "set TMPDIR to a folder with room for it",
+    )

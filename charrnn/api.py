@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,29 @@ class LanguageModel:
     has no line break.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``announce`` is called before kernels are compiled, once for each installation."""
         self.checkpoint = checkpoint
         self.vocabulary = checkpoint.vocabulary
-        backend, self.note = select_backend(device)
+        backend, self.note = select_backend(device, announce=announce)
         self.model = Model(checkpoint.config, backend)
         self.model.load(checkpoint.weights)
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "auto") -> LanguageModel:
+    def load(
+        cls,
+        path: str | Path | None = None,
+        device: str = "auto",
+        announce: Callable[[], None] = lambda: None,
+    ) -> LanguageModel:
         """See ``charrnn.load``."""
-        return cls(load_checkpoint(find_checkpoint(None if path is None else Path(path))), device)
+        found = find_checkpoint(None if path is None else Path(path))
+        return cls(load_checkpoint(found), device, announce)
 
     @property
     def config(self) -> ModelConfig:

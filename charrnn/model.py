@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from charrnn.backend import Array, Backend
-from charrnn.cells import CELLS
+from charrnn.backend import Array, Backend, Weight
 from charrnn.config import ModelConfig
-from charrnn.layers import Dropout, Embedding, Head, Stack, States
-from charrnn.params import Buffer, parameter_shapes
+from charrnn.layers import States
+from charrnn.network import Network
+from charrnn.params import Buffer, cuts, parameter_shapes
+from charrnn.rng import DROPOUT, generator
 
 #: Time steps read at once where a text of any length is only read.
 CHUNK = 128
+
+HostIds = np.ndarray[Any, Any]
 
 
 class Model:
     """Embedding, recurrent layers, decoder. Parameters stand in one flat buffer, ``params``."""
 
-    def __init__(self, config: ModelConfig, backend: Backend) -> None:
+    def __init__(self, config: ModelConfig, backend: Backend, *, learns: bool = False) -> None:
+        """``learns``: training windows will be made."""
         self.config, self.backend = config, backend
         self.params = Buffer(backend, parameter_shapes(config))
+        self.weights: dict[str, Any] = {
+            name: backend.weight(view, backward=learns) if "weight" in name else view
+            for name, view in self.params.items()
+        }
 
-    def load(self, values: dict[str, np.ndarray]) -> None:
+    def load(self, values: dict[str, np.ndarray[Any, Any]]) -> None:
         """Copy parameters in, by name; every name must be there, in its shape."""
         for name, view in self.params.items():
             self.backend.to_device(values[name], out=view)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over a change of ``params``."""
+        weights: list[Weight] = [w for n, w in self.weights.items() if "weight" in n]
+        self.backend.map(lambda weight: weight.refresh(), weights)
 
     def window(self, seq_len: int, batch: int) -> Window:
         """A window to predict with."""
@@ -38,94 +54,134 @@ class Model:
 class Window:
     """The model over ``seq_len`` time steps T of ``batch`` sequences B, in buffers made once.
 
-    The recurrent state starts at zero and is carried from call to call. Between calls it lives
-    in ``states``: reading it there saves it, writing to it there restores it.
+    The sequences are cut into parts, one for each thread of the backend. The recurrent state
+    starts at zero and is carried from call to call.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        seq_len: int,
-        batch: int,
-        grads: Buffer | None = None,
-        dropout: float = 0.0,
-    ) -> None:
-        backend, config, params = model.backend, model.config, model.params
-        self.backend, self.seq_len, self.batch = backend, seq_len, batch
-        self.ids = backend.empty((seq_len, batch), np.int64)
-        self.targets = backend.empty((seq_len, batch), np.int64)
-        decoder = "encoder.weight" if config.tie else "decoder.weight"
-        self.embedding = Embedding(
-            backend, params["encoder.weight"], grads and grads["encoder.weight"], seq_len, batch
-        )
-        self.stack = Stack(
-            backend,
-            CELLS[config.cell_name],
-            params.part("rnn."),
-            grads and grads.part("rnn."),
-            config.layers,
-            seq_len,
-            batch,
-            dropout=dropout,
-        )
-        self.head = Head(
-            backend,
-            params[decoder],
-            params["decoder.bias"],
-            (grads[decoder], grads["decoder.bias"]) if grads else None,
-            seq_len,
-            batch,
-        )
-        self.embed_dropout = Dropout(backend, (seq_len, batch, config.embed_size), dropout)
-        self.head_dropout = Dropout(backend, (seq_len, batch, config.hidden_size), dropout)
+    def __init__(self, model: Model, seq_len: int, batch: int) -> None:
+        self.model, self.backend = model, model.backend
+        self.seq_len, self.batch = seq_len, batch
+        count = min(batch, model.backend.threads)
+        self.columns = [slice(a, b) for a, b in cuts(0, batch, count)]
+        self.parts = [
+            Network(
+                model.config,
+                model.backend,
+                model.weights,
+                self._grads(),
+                seq_len,
+                columns.stop - columns.start,
+            )
+            for columns in self.columns
+        ]
+
+    def _grads(self) -> Buffer | None:
+        """Where one part of the batch writes its gradients."""
+        return None
 
     def reset(self) -> None:
         """Start the next call from a zero state."""
-        for scan in self.states:
-            for state in scan:
-                state.fill(0)
+        for part in self.parts:
+            for scan in part.states:
+                for state in scan:
+                    state.fill(0)
 
     @property
     def states(self) -> States:
-        """The state after the last call, for each layer and cell state [B, H]."""
-        return self.stack.final
+        """Copies of the states after the last call, [B, H], for each layer and state of the cell.
 
-    def logits(self, ids: np.ndarray, rng: np.random.Generator | None = None) -> Array:
+        Assigning restores them; a single sequence's [1, H] become those of every sequence.
+        """
+        join = self.backend.xp.concatenate
+        return [
+            [join(parts) for parts in zip(*scans, strict=True)]
+            for scans in zip(*(part.states for part in self.parts), strict=True)
+        ]
+
+    @states.setter
+    def states(self, states: States) -> None:
+        for part, columns in zip(self.parts, self.columns, strict=True):
+            for to_scan, scan in zip(part.states, states, strict=True):
+                for to_state, state in zip(to_scan, scan, strict=True):
+                    to_state[...] = state[columns] if len(state) > 1 else state
+
+    def _each(self, call: Any, *arrays: HostIds) -> Array:
+        """call(part, its columns of each array) side by side -> [T, B, ...] joined and flat."""
+
+        def run(number: int) -> Array:
+            columns = self.columns[number]
+            return call(number, *(np.ascontiguousarray(a[:, columns]) for a in arrays))
+
+        results = self.backend.map(run, range(len(self.parts)))
+        if len(results) == 1:
+            return results[0]
+        shaped = [r.reshape(self.seq_len, -1, *r.shape[1:]) for r in results]
+        joined = self.backend.xp.concatenate(shaped, axis=1)
+        return joined.reshape(-1, *joined.shape[2:])
+
+    def logits(self, ids: HostIds) -> Array:
         """Host ids [T, B] -> logits [T*B, V] of the symbols that follow; carries the state on."""
-        self.stack.carry_states()
-        self.backend.to_device(ids, out=self.ids)
-        x = self.embed_dropout.forward(self.embedding.forward(self.ids), rng)
-        h = self.stack.forward(x, rng)
-        return self.head.forward(self.head_dropout.forward(h, rng))
+        return self._each(lambda n, x: self.parts[n].logits(x), ids)
 
-    def losses(self, ids: np.ndarray, targets: np.ndarray) -> Array:
+    def losses(self, ids: HostIds, targets: HostIds) -> Array:
         """Host ids and targets [T, B] -> cross-entropy of each in nats [T*B]; carries the state."""
-        self.logits(ids)
-        self.backend.to_device(targets, out=self.targets)
-        return self.head.loss(self.targets)
+        return self._each(lambda n, x, y: self.parts[n].losses(x, y), ids, targets)
 
 
 class TrainingWindow(Window):
-    """A window with gradients, in one flat buffer ``grads`` that matches ``model.params``."""
+    """A window with gradients, in one flat buffer ``grads`` that matches ``model.params``.
+
+    ``touched`` lists the rows of the embedding that have one, on the host; None: any may.
+    """
 
     def __init__(self, model: Model, seq_len: int, batch: int) -> None:
-        self.grads = Buffer(model.backend, parameter_shapes(model.config))
-        super().__init__(model, seq_len, batch, self.grads, model.config.dropout)
+        self.buffers: list[Buffer] = []
+        super().__init__(model, seq_len, batch)
+        self.grads = self.buffers[0]
         self.tied = model.config.tie
+        self.touched: np.ndarray[Any, Any] | None = None
 
-    def loss_and_grads(
-        self, ids: np.ndarray, targets: np.ndarray, rng: np.random.Generator | None
-    ) -> Array:
+    def _grads(self) -> Buffer:
+        self.buffers.append(Buffer(self.backend, parameter_shapes(self.model.config)))
+        return self.buffers[-1]
+
+    def loss_and_grads(self, ids: HostIds, targets: HostIds, seed: tuple[int, int] | None) -> Array:
         """Mean cross-entropy in nats, a device scalar; fills ``grads`` and carries the state.
 
-        Host ids and targets [T, B]. ``rng`` draws the dropout masks; None: no dropout.
+        Host ids and targets [T, B]. ``seed`` and step draw the dropout masks; None: no dropout.
         """
-        self.logits(ids, rng)
-        self.backend.to_device(targets, out=self.targets)
-        loss = self.backend.xp.mean(self.head.loss(self.targets))
-        dh = self.head_dropout.backward(self.head.backward())
-        dx, _ = self.stack.backward(dh)
-        if not self.tied:  # a tied table already holds the decoder's part
-            self.grads["encoder.weight"].fill(0)
-        self.embedding.backward(self.embed_dropout.backward(dx))
+        scale = 1 / ids.size
+
+        def run(n: int, x: HostIds, y: HostIds) -> Array:
+            rng = None if seed is None else generator(seed[0], DROPOUT, *seed[1:], n)
+            return self.parts[n].losses_and_grads(x, y, scale, rng)
+
+        loss = self.backend.xp.mean(self._each(run, ids, targets))
+        self._add_up()
         return loss
+
+    def _add_up(self) -> None:
+        """Gradients of all parts into ``grads``."""
+        encoder, flat = self.grads["encoder.weight"], self.grads.flat
+        embeddings = [part.embedding for part in self.parts]
+        first = 0 if self.tied else encoder.size
+
+        def add(bounds: tuple[int, int]) -> None:
+            part = slice(*bounds)
+            for other in self.buffers[1:]:
+                flat[part] += other.flat[part]
+
+        if len(self.buffers) > 1:
+            self.backend.map(add, cuts(first, flat.size, self.backend.threads))
+        if not self.tied:  # a tied table already holds the decoder's part
+            if any(e.whole for e in embeddings):  # not all, where V lies between their sizes
+                encoder.fill(0)
+            else:
+                self.touched = np.unique(np.concatenate([e.symbols for e in embeddings]))
+                encoder[self.backend.to_device(self.touched)] = 0
+        for part, embedding in zip(self.parts, embeddings, strict=True):
+            if embedding.whole:
+                encoder += part.drows
+            else:
+                ids = embedding.ids[: len(embedding.symbols)]
+                self.backend.scatter_add(encoder, ids, part.drows)

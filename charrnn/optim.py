@@ -7,27 +7,16 @@ step is copied to a small device array first.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn.backend import Array, Backend
 from charrnn.config import TrainConfig
-from charrnn.params import Buffer
+from charrnn.params import Buffer, cuts
 
 _FLOOR = 0.01  # of the learning rate, at the end of the cosine
-
-
-def clip_by_global_norm(xp: Any, grads: Array, limit: float) -> Array:
-    """Scale ``grads`` [N] in place to a Euclidean norm of at most ``limit`` (Pascanu et al. 2013).
-
-    A limit of 0 leaves them as they are. Gives the norm before clipping as a device scalar: a
-    large one is how exploding gradients show themselves.
-    """
-    norm = xp.sqrt(xp.vdot(grads, grads))
-    if limit:
-        grads *= xp.minimum(1, limit / (norm + 1e-6))
-    return norm
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -45,101 +34,152 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     return config.lr * (_FLOOR + (1 - _FLOOR) * cosine)
 
 
-class Optimizer:
-    """Base: owns the slots, one flat buffer each that matches the parameters."""
-
-    slots: tuple[str, ...] = ()
-
-    def __init__(self, backend: Backend, params: Buffer, grads: Buffer, config: TrainConfig):
-        self.backend, self.config = backend, config
-        self.params, self.grads = params.flat, grads.flat
-        shapes = {name: view.shape for name, view in params.items()}
-        self.buffers = {slot: Buffer(backend, shapes) for slot in self.slots}
-        self.steps = 0
-        self.scalars = backend.zeros((3,))
-        self.scratch = backend.empty(self.params.shape)
-
-    def step(self, lr: float) -> Array:
-        """Clip the gradients and update the parameters; gives the norm before clipping."""
-        norm = clip_by_global_norm(self.backend.xp, self.grads, self.config.clip)
-        self.steps += 1
-        decay = 1 - lr * self.config.weight_decay
-        self.backend.to_device(np.array([*self._rates(lr), decay]), out=self.scalars)
-        if self.config.weight_decay:  # decoupled from the gradient (Loshchilov & Hutter 2019)
-            self.params *= self.scalars[2]
-        self._update(*(buffer.flat for buffer in self.buffers.values()))
-        return norm
-
-    def _rates(self, lr: float) -> tuple[float, float]:
-        """The two scalars that ``_update`` reads from ``scalars[0]`` and ``scalars[1]``."""
-        return lr, 0.0
-
-    def _update(self, *slots: Array) -> None:
-        raise NotImplementedError
+def sum_of_squares(xp: Any, x: Array) -> Array:
+    """The sum of the squares of x [N], a device scalar."""
+    return xp.vdot(x, x)
 
 
-class Adam(Optimizer):
+#: What an update reads beside its arrays: clipping, weight decay, and two of the optimiser's own.
+_CLIP, _DECAY, _RATE, _EXTRA = range(4)
+
+# An update changes the parameters p [N] and the optimiser's slots [N] each, by gradients g [N];
+# scratch [N] is room for intermediate results. It is pointwise: kernels are made from it.
+
+
+def adam(xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch: Array) -> None:
     """Adam (Kingma & Ba 2015), betas 0.9 and 0.99, with decoupled weight decay.
 
     beta2 is 0.99 rather than 0.999, so that the second moment adapts within a run of a few
     thousand steps.
     """
-
-    slots = ("exp_avg", "exp_avg_sq")
-    beta1, beta2, eps = 0.9, 0.99, 1e-8
-
-    def _rates(self, lr: float) -> tuple[float, float]:
-        unbias1 = 1 / (1 - self.beta1**self.steps)
-        unbias2 = 1 / (1 - self.beta2**self.steps)
-        return lr * unbias1, math.sqrt(unbias2)
-
-    def _update(self, *slots: Array) -> None:
-        (m, v), g, s, xp = slots, self.grads, self.scratch, self.backend.xp
-        m *= self.beta1
-        xp.multiply(g, 1 - self.beta1, out=s)
-        m += s
-        v *= self.beta2
-        xp.multiply(g, g, out=s)
-        s *= 1 - self.beta2
-        v += s
-        xp.sqrt(v, out=s)
-        s *= self.scalars[1]
-        s += self.eps
-        xp.divide(m, s, out=s)
-        s *= self.scalars[0]
-        self.params -= s
+    m, v = slots
+    g *= scalars[_CLIP]
+    p *= scalars[_DECAY]  # decoupled from the gradient (Loshchilov & Hutter 2019)
+    m *= _BETA1
+    xp.multiply(g, 1 - _BETA1, out=scratch)
+    m += scratch
+    v *= _BETA2
+    xp.multiply(g, g, out=scratch)
+    scratch *= 1 - _BETA2
+    v += scratch
+    xp.sqrt(v, out=scratch)
+    scratch *= scalars[_EXTRA]
+    scratch += _EPS
+    xp.divide(m, scratch, out=scratch)
+    scratch *= scalars[_RATE]
+    p -= scratch
 
 
-class RMSprop(Optimizer):
+_BETA1, _BETA2, _EPS = 0.9, 0.99, 1e-8
+
+
+def _adam_scalars(config: TrainConfig, lr: float, step: int) -> tuple[float, float]:
+    return lr / (1 - _BETA1**step), 1 / math.sqrt(1 - _BETA2**step)
+
+
+def rmsprop(
+    xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch: Array
+) -> None:
     """RMSprop (Tieleman & Hinton 2012), as ``torch.optim.RMSprop`` but for the weight decay."""
-
-    slots = ("square_avg",)
-    alpha, eps = 0.99, 1e-8
-
-    def _update(self, *slots: Array) -> None:
-        (v,), g, s, xp = slots, self.grads, self.scratch, self.backend.xp
-        v *= self.alpha
-        xp.multiply(g, g, out=s)
-        s *= 1 - self.alpha
-        v += s
-        xp.sqrt(v, out=s)
-        s += self.eps
-        xp.divide(g, s, out=s)
-        s *= self.scalars[0]
-        self.params -= s
+    (v,) = slots
+    g *= scalars[_CLIP]
+    p *= scalars[_DECAY]
+    v *= _ALPHA
+    xp.multiply(g, g, out=scratch)
+    scratch *= 1 - _ALPHA
+    v += scratch
+    xp.sqrt(v, out=scratch)
+    scratch += _EPS
+    xp.divide(g, scratch, out=scratch)
+    scratch *= scalars[_RATE]
+    p -= scratch
 
 
-class SGD(Optimizer):
+_ALPHA = 0.99
+
+
+def sgd(xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch: Array) -> None:
     """Gradient descent with momentum (Sutskever et al. 2013), as ``torch.optim.SGD`` likewise."""
-
-    slots = ("momentum_buffer",)
-
-    def _update(self, *slots: Array) -> None:
-        (velocity,), s, xp = slots, self.scratch, self.backend.xp
-        velocity *= self.config.momentum
-        velocity += self.grads
-        xp.multiply(velocity, self.scalars[0], out=s)
-        self.params -= s
+    (velocity,) = slots
+    g *= scalars[_CLIP]
+    p *= scalars[_DECAY]
+    velocity *= scalars[_EXTRA]
+    velocity += g
+    xp.multiply(velocity, scalars[_RATE], out=scratch)
+    p -= scratch
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+class _Method(NamedTuple):
+    update: Callable[..., None]
+    slots: tuple[str, ...]
+    scalars: Callable[[TrainConfig, float, int], tuple[float, float]]
+    """From the learning rate and the number of the step to the update's own two scalars."""
+
+
+OPTIMIZERS = {
+    "adam": _Method(adam, ("exp_avg", "exp_avg_sq"), _adam_scalars),
+    "rmsprop": _Method(rmsprop, ("square_avg",), lambda config, lr, step: (lr, 0.0)),
+    "sgd": _Method(sgd, ("momentum_buffer",), lambda config, lr, step: (lr, config.momentum)),
+}
+
+
+class Optimizer:
+    """Clips the gradients and updates the parameters by them.
+
+    ``buffers`` are the slots by name, one flat buffer each that matches the parameters.
+    """
+
+    def __init__(
+        self, backend: Backend, params: Buffer, grads: Buffer, config: TrainConfig
+    ) -> None:
+        self.backend, self.config = backend, config
+        self.params, self.grads = params, grads
+        self.method = OPTIMIZERS[config.optimizer]
+        shapes = {name: view.shape for name, view in params.items()}
+        self.buffers = {slot: Buffer(backend, shapes) for slot in self.method.slots}
+        self.steps = 0
+        self.scalars = backend.zeros((4,))
+        self.scratch = backend.empty(params.flat.shape)
+        self._update = backend.kernel("update", self.method.update)
+        self._sum_of_squares = backend.kernel("sum_of_squares", sum_of_squares)
+
+    def step(self, lr: float, touched: np.ndarray[Any, Any] | None = None) -> Array:
+        """Clip and update; gives the norm of the gradients before clipping, a device scalar.
+
+        They are scaled to a Euclidean norm of at most ``config.clip`` (Pascanu et al. 2013), 0
+        meaning any: a large norm is how exploding gradients show themselves. ``touched``: of
+        the first parameter only these rows, on the host, have gradients; the others are left as
+        they are, and so are their slots (as ``torch.optim.SparseAdam``).
+        """
+        xp, config, backend = self.backend.xp, self.config, self.backend
+        buffers = [self.params, self.grads, *self.buffers.values()]
+        flat = [buffer.flat for buffer in buffers]
+        tables = [next(iter(buffer.values())) for buffer in buffers]
+        first = 0 if touched is None else tables[0].size
+        pieces = [
+            [array[a:b] for array in (*flat, self.scratch)]
+            for a, b in cuts(first, len(flat[0]), backend.threads)
+        ]
+        if touched is not None:
+            ids = backend.to_device(touched, out=backend.empty((len(touched),), np.int64))
+            shape = (len(touched), tables[0].shape[1])
+            rows = [backend.gather(t, ids, out=backend.empty(shape)) for t in tables]
+            pieces.append([r.reshape(-1) for r in (*rows, backend.empty(shape))])
+
+        squares = backend.map(lambda piece: self._sum_of_squares(xp, piece[1]), pieces)
+        norm = xp.sqrt(sum(squares[1:], squares[0]))
+        self.steps += 1
+        own = self.method.scalars(config, lr, self.steps)
+        backend.to_device(np.array([1, 1 - lr * config.weight_decay, *own]), out=self.scalars)
+        if config.clip:
+            self.scalars[_CLIP : _CLIP + 1] = xp.minimum(1, config.clip / (norm + 1e-6))
+
+        def update(piece: list[Array]) -> None:
+            p, g, *slots, scratch = piece
+            self._update(xp, p, g, slots, self.scalars, scratch)
+
+        backend.map(update, pieces)
+        if touched is not None:
+            for table, part in zip(tables, rows, strict=True):
+                table[ids] = part
+        return norm

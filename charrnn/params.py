@@ -6,6 +6,7 @@ Names and gate order are PyTorch's (``torch.nn.Embedding``, ``LSTM``, ``GRU``, `
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 
@@ -51,6 +52,12 @@ def parameter_shapes(config: ModelConfig) -> Shapes:
 def count(shapes: Shapes) -> int:
     """The number of scalars in arrays of these shapes."""
     return sum(math.prod(shape) for shape in shapes.values())
+
+
+def cuts(start: int, stop: int, count: int) -> list[tuple[int, int]]:
+    """start..stop in ``count`` pieces of about the same length."""
+    bounds = [start + (stop - start) * n // count for n in range(count + 1)]
+    return list(itertools.pairwise(bounds))
 
 
 class Buffer(Mapping[str, Array]):

@@ -9,6 +9,7 @@ from charrnn.backend import Backend
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import MemoryLimitError
+from charrnn.layers import MAX_LOGITS
 from charrnn.model import CHUNK
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Shapes, count, parameter_shapes
@@ -42,27 +43,31 @@ def layer_table(
     return rows
 
 
-def memory_estimate(config: ModelConfig, train: TrainConfig, valid_lanes: int) -> int:
+def memory_estimate(
+    config: ModelConfig, train: TrainConfig, valid_lanes: int, backend: Backend
+) -> int:
     """Bytes that a training run takes at its peak, apart from the text, from the shapes alone."""
     cell = CELLS[config.cell_name]
     T, B = train.seq_len, train.batch_size
     V, E, H = config.vocab_size, config.embed_size, config.hidden_size
-    K = len(cell.gates)
+    KH = len(cell.gates) * H
     parameters = count(parameter_shapes(config))
     slots = len(OPTIMIZERS[train.optimizer].slots)
+    threads = min(B, backend.threads)
 
-    def window(steps: int, lanes: int) -> int:
-        states = len(cell.states) * (steps + 1) * lanes * H
-        layer = steps * lanes * (K + cell.saved) * H + states + K * H * H
-        return config.layers * layer + steps * lanes * (E + 2 * V)
+    def window(steps: int, lanes: int) -> float:
+        tokens, rows = steps * lanes, min(V, steps * lanes)
+        layer = tokens * (KH + (cell.saved + len(cell.states)) * H)
+        logits = min(tokens * V, threads * max(V, MAX_LOGITS))
+        return config.layers * layer + rows * (E + KH) + logits
 
     # Backward: the gradient of every layer's input, and the recurrent one where it differs.
-    inputs = E + (config.layers - 1) * H
-    gradients = T * B * (inputs + H + (0 if cell.additive else config.layers * K * H))
-    # Mask and output of 4 bytes each and draws of 2 make two and a half floats.
-    dropout = T * B * (inputs + H) * 2.5 if config.dropout else 0
+    gradients = T * B * config.layers * (H + (0 if cell.additive else KH)) + min(V, T * B) * E
+    # An output of 4 bytes and a draw of 2 for each element make one and a half floats.
+    dropout = 1.5 * (T * B * config.layers * H + min(V, T * B) * E) if config.dropout else 0
     floats = (
-        parameters * (3 + slots)  # weights, gradients, scratch and moments
+        parameters * (2 + threads + slots)  # weights, scratch, gradients and moments
+        + 2 * parameters  # weights as products want them, for both directions
         + 3 * parameters * (1 + slots)  # a checkpoint in the making: arrays, bytes, both at once
         + window(T, B)
         + window(CHUNK, valid_lanes)

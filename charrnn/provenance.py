@@ -23,7 +23,7 @@ def provenance(backend: Backend, command: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": " ".join(sorted({f"{b['internal_api']} {b['version']}" for b in blas})),
-        "threads": max((b["num_threads"] for b in blas), default=1),
+        "threads": max([backend.threads, *(b["num_threads"] for b in blas)]),
         "platform": platform.platform(),
         "device": backend.name,
     }

@@ -10,6 +10,6 @@ import numpy as np
 INIT, DROPOUT, STREAM, SAMPLE = range(4)
 
 
-def generator(seed: int, purpose: int, position: int = 0) -> np.random.Generator:
-    """PCG64, seeded with (seed, purpose, position): the same draws with the same NumPy."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose, position])))
+def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
+    """PCG64, seeded with (seed, purpose, position...): the same draws with the same NumPy."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose, *position])))

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import SampleConfig
-from charrnn.layers import States, copy_states
-from charrnn.model import CHUNK, Model
+from charrnn.layers import States
+from charrnn.model import CHUNK, Model, Window
 from charrnn.rng import SAMPLE, generator
 from charrnn.text import UNKNOWN, CharVocabulary, Ids
 
-_DRAWS = 256  # random numbers made at once
+_CHUNK = 64  # symbols drawn at once: text still comes as if it were written
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -68,7 +68,7 @@ def read_context(model: Model, ids: Ids) -> tuple[States, Floats]:
             continue
         window = model.window(steps, 1)
         if states is not None:
-            copy_states(window.states, states)
+            window.states = states
         for t in range(0, len(part), steps):
             logits = window.logits(part[t : t + steps, None])
         states = window.states
@@ -76,24 +76,51 @@ def read_context(model: Model, ids: Ids) -> tuple[States, Floats]:
     return states, model.backend.to_host(logits[-1:])
 
 
-def sample_ids(model: Model, context: Ids, config: SampleConfig) -> Iterator[Ids]:
-    """Draw ``config.length`` times the next id of each of ``config.count`` sequences: ids [B].
+def generate(window: Window, ids: Ids, draws: Floats, temperature: float) -> Ids:
+    """Read ids [B] and draw the next ones, n times: draws [n, B] -> ids [n, B]."""
+    config = SampleConfig(temperature=temperature)
+    return _draw(window, ids, draws, config)
 
-    All start from ``context`` [N], N > 0. Every sequence has a generator of its own, derived
-    from the seed and its number.
+
+def _draw(window: Window, ids: Ids, draws: Floats, config: SampleConfig) -> Ids:
+    drawn = []
+    for row in draws:
+        ids = pick(window.backend.to_host(window.logits(ids[None])), config, row)
+        drawn.append(ids)
+    return np.stack(drawn)
+
+
+def sample_ids(model: Model, context: Ids, config: SampleConfig) -> Iterator[Ids]:
+    """Draw ``config.length`` times the next id of each of ``config.count`` sequences.
+
+    Gives ids [n, B], n symbols at a time. All start from ``context`` [N], N > 0. Every sequence
+    has a generator of its own, derived from the seed and its number.
     """
+    if not config.length:
+        return
     states, logits = read_context(model, context)
     window = model.window(1, config.count)
-    copy_states(window.states, states)
-    logits = np.repeat(logits, config.count, axis=0)
+    window.states = states
+    plain = config.top_k == 0 and config.top_p == 1 and config.min_p == 0
+    several = model.backend.kernel("generate", generate)
     generators = [generator(config.seed, SAMPLE, k) for k in range(config.count)]
-    for n in range(config.length):
-        if n % _DRAWS == 0:
-            draws = np.stack([g.random(_DRAWS) for g in generators], axis=1)
-        ids = pick(logits, config, draws[n % _DRAWS])
-        yield ids
-        if n + 1 < config.length:
-            logits = model.backend.to_host(window.logits(ids[None]))
+
+    def draws(count: int) -> Floats:
+        return np.stack([g.random(count) for g in generators], axis=1)
+
+    ids = pick(np.repeat(logits, config.count, axis=0), config, draws(1)[0])
+    yield ids[None]
+    left = config.length - 1
+    while left:
+        rows = draws(min(left, _CHUNK))
+        drawn = (
+            several(window, ids, rows, config.temperature)
+            if plain
+            else _draw(window, ids, rows, config)
+        )
+        yield drawn
+        ids = drawn[-1]
+        left -= len(drawn)
 
 
 def sample_text(
@@ -103,7 +130,7 @@ def sample_text(
     config: SampleConfig,
     stop: Sequence[str] = (),
 ) -> Iterator[list[str]]:
-    """Pieces of text as they are drawn, one for each sequence and step; the prompt is not in them.
+    """Pieces of text as they are drawn, one for each sequence at a time; without the prompt.
 
     A sequence ends before the first ``stop`` string that it draws; text that may turn out to be
     one is held back until that is certain. The prompt is read as if after a line break, or after
@@ -113,7 +140,7 @@ def sample_text(
     context = np.concatenate([[vocabulary.start], vocabulary.encode(prompt)])
     ends = [_StopScanner(stop) for _ in range(config.count)]
     for ids in sample_ids(model, context, config):
-        yield [end.feed(s) for end, s in zip(ends, vocabulary.decode(ids), strict=True)]
+        yield [end.feed(vocabulary.decode(row)) for end, row in zip(ends, ids.T, strict=True)]
         if all(end.stopped for end in ends):
             return
     yield [end.flush() for end in ends]

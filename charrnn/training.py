@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from charrnn.errors import DivergedError, UsageError
 from charrnn.evaluation import Scorer
 from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
 from charrnn.model import Model
-from charrnn.optim import OPTIMIZERS, learning_rate
+from charrnn.optim import Optimizer, learning_rate
 from charrnn.pace import Pace
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.preflight import check_memory, memory_estimate
 from charrnn.provenance import provenance
 from charrnn.recipe import Options, Resolved, resolve
-from charrnn.rng import DROPOUT, INIT, generator
+from charrnn.rng import INIT, generator
 from charrnn.runs import RunFolder
 from charrnn.sampling import sample_text
 from charrnn.text import STDIN, Dataset, TrainingStream
@@ -57,21 +57,24 @@ def train(
     sample_length: int = 0,
     device: str = "auto",
     threads: int | None = None,
+    announce: Callable[[], None] = lambda: None,
     command: str = "",
 ) -> Iterator[Event]:
     """Train on the texts of ``corpus`` into the run folder ``output`` (None: a new one).
 
     ``valid``: validate on this file instead of the end of the corpus. ``sample_length``: draw
-    so many symbols after each validation. ``threads``: limit of BLAS, from the first event until
-    the generator ends or is closed. ``command`` is kept as provenance. Raises the errors of
-    reading, of the configuration and of writing, and ``DivergedError``.
+    so many symbols after each validation. ``threads`` of the CPU, by default one for each
+    processor; results depend on their number, by rounding and by the draws of dropout.
+    ``announce`` is called before kernels are compiled, once for each installation. ``command``
+    is kept as provenance. Raises the errors of reading, of the configuration and of writing, and
+    ``DivergedError``.
     """
     if threads is not None and not 1 <= threads <= 4096:
         raise UsageError("invalid value", f"--threads {threads}", "must be from 1 to 4096")
     if sample_length < 0:
         raise UsageError("invalid value", f"--show-sample {sample_length}", "must not be negative")
     options = options or Options()
-    backend, note = select_backend(device)
+    backend, note = select_backend(device, threads, announce)
     data = Dataset.read(corpus, valid, options.valid_fraction)
     resolved = resolve(options, len(data.train), len(data.vocabulary))
     with threadpool_limits(threads, user_api="blas"):
@@ -109,7 +112,7 @@ class _Run:
         self.pace = Pace(resolved.budget, self.stream.steps_per_epoch)
         self.valid = data.valid[:_MAX_VALID]
         self.lanes = max(1, min(_MAX_VALID_LANES, len(self.valid) // _MIN_VALID_LANE))
-        self.memory = memory_estimate(config, train, self.lanes)
+        self.memory = memory_estimate(config, train, self.lanes, backend)
         check_memory(self.memory, backend)
         self.origin = provenance(backend, command)
         self.step, self.lr = 0, 0.0
@@ -129,12 +132,10 @@ class _Run:
     def _build(self) -> None:
         """Make the model and everything that takes memory."""
         config, train, backend = self.resolved.model, self.resolved.train, self.backend
-        self.model = Model(config, backend)
+        self.model = Model(config, backend, learns=True)
         self.model.load(initial_values(config, train.init, generator(train.seed, INIT)))
         self.window = self.model.training_window(train.seq_len, train.batch_size)
-        self.optimizer = OPTIMIZERS[train.optimizer](
-            backend, self.model.params, self.window.grads, train
-        )
+        self.optimizer = Optimizer(backend, self.model.params, self.window.grads, train)
         self.scorer = Scorer(self.model, self.valid, self.lanes)
 
     def events(self, folder: RunFolder, notes: tuple[str, ...]) -> Iterator[Event]:
@@ -199,10 +200,10 @@ class _Run:
     def _learn(self, ids: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> None:
         """One step: forward, backward, clip, update. Waits for nothing on the device."""
         train = self.resolved.train
-        rng = generator(train.seed, DROPOUT, self.step)
         self.lr = learning_rate(train, self.pace.progress(self.step + 1))
-        loss = self.window.loss_and_grads(ids, targets, rng)
-        norm = self.optimizer.step(self.lr)
+        loss = self.window.loss_and_grads(ids, targets, (train.seed, self.step))
+        norm = self.optimizer.step(self.lr, self.window.touched)
+        self.model.refresh()
         self.losses.append(loss)
         self.norms.append(norm)
         self.step += 1

@@ -1,12 +1,40 @@
 """Set up before any test module is imported."""
 
 import os
+import shutil
+import tempfile
 
 # The matrices of the tests are tiny: a second thread only gets in the way of other work.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Kernels are compiled anew for every session, and the user's own are not touched.
+os.environ["CHARRNN_CACHE"] = tempfile.mkdtemp(prefix="charrnn-kernels-")
 
+import pytest
 from hypothesis import settings
 
 # The same examples every time, however busy the machine.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["CHARRNN_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """All kernels there are, so that no command that follows says that it compiles some."""
+    from charrnn.backend.fused import FusedBackend
+    from charrnn.cells import CELLS
+    from charrnn.config import TrainConfig
+    from charrnn.optim import OPTIMIZERS, Optimizer
+    from charrnn.params import Buffer
+
+    backend = FusedBackend(threads=1)
+    for cell in CELLS.values():
+        backend.cell(cell)
+        backend.generation(cell)
+    for name in OPTIMIZERS:
+        params, grads = (Buffer(backend, {"x": (1,)}) for _ in range(2))
+        Optimizer(backend, params, grads, TrainConfig(optimizer=name, weight_decay=0)).step(1.0)

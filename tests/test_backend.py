@@ -13,16 +13,16 @@ from charrnn.backend import NumpyBackend, select_backend
 from charrnn.config import ModelConfig, SampleConfig, TrainConfig
 from charrnn.errors import DeviceUnavailableError, UsageError
 from charrnn.model import Model
-from charrnn.optim import OPTIMIZERS
+from charrnn.optim import OPTIMIZERS, Optimizer
 from charrnn.params import initial_values
 from charrnn.sampling import sample_ids
-from tests.support.stacks import cells, model_config
+from tests.support.stacks import cells, cpu_backend, model_config
 from tests.support.strict_device import DeviceArray, HostAccessError, StrictBackend
 
 has_cupy = importlib.util.find_spec("cupy") is not None
 
 
-@pytest.fixture(params=["cpu", "strict", "gpu"])
+@pytest.fixture(params=["numpy", "fused", "strict", "gpu"])
 def backend(request):
     """Each backend there is."""
     if request.param == "gpu":
@@ -32,7 +32,7 @@ def backend(request):
             return select_backend("gpu")[0]
         except DeviceUnavailableError as error:
             pytest.skip(str(error))
-    return StrictBackend() if request.param == "strict" else NumpyBackend()
+    return StrictBackend() if request.param == "strict" else cpu_backend(request.param, np.float32)
 
 
 def config_of(cell: str, **extra) -> ModelConfig:
@@ -41,24 +41,27 @@ def config_of(cell: str, **extra) -> ModelConfig:
 
 def train_two_steps(backend, config, optimizer="adam"):
     """Losses, norms and parameters on the host after two steps from a fixed start."""
-    model = Model(config, backend)
+    model = Model(config, backend, learns=True)
     model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     window = model.training_window(6, 3)
-    steps = OPTIMIZERS[optimizer](
+    steps = Optimizer(
         backend, model.params, window.grads, TrainConfig(optimizer=optimizer, clip=0.1)
     )
     found = []
     for n in range(2):
-        ids, targets = np.random.default_rng(n).integers(0, 9, size=(2, 6, 3))
-        found.append(window.loss_and_grads(ids, targets, np.random.default_rng(n)))
-        found.append(steps.step(0.01))
+        rng = np.random.default_rng(n)
+        ids, targets = rng.integers(0, config.vocab_size, size=(2, 6, 3), dtype=np.int32)
+        found.append(window.loss_and_grads(ids, targets, (5, n)))
+        found.append(steps.step(0.01, window.touched))
+        model.refresh()
     return [backend.to_host(x) for x in (*found, model.params.flat)]
 
 
 @cells
 @pytest.mark.parametrize("tie", [False, True])
-def test_training_is_the_same_on_every_backend(backend, cell, tie):
-    config = config_of(cell, dropout=0.3, tie=tie, embed_size=8 if tie else 5)
+@pytest.mark.parametrize("vocab", [9, 40], ids=["whole-table", "rows-that-occur"])
+def test_training_is_the_same_on_every_backend(backend, cell, tie, vocab):
+    config = config_of(cell, dropout=0.3, tie=tie, embed_size=8 if tie else 5, vocab_size=vocab)
     found = train_two_steps(backend, config)
     expected = train_two_steps(NumpyBackend(), config)
     for ours, theirs in zip(found, expected, strict=True):
@@ -79,14 +82,17 @@ def test_samples_are_the_same_on_every_backend(backend, cell):
     for b in (backend, NumpyBackend()):
         model = Model(config, b)
         model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
-        ids = sample_ids(model, np.array([1, 2, 3]), SampleConfig(length=40, count=3, seed=5))
-        texts.append(np.array(list(ids)))
+        ids = sample_ids(model, np.array([1, 2, 3]), SampleConfig(length=90, count=3, seed=5))
+        texts.append(np.concatenate(list(ids)))
     np.testing.assert_array_equal(*texts)
 
 
-def test_a_training_step_never_waits_for_the_device():
+@pytest.mark.parametrize("tie", [False, True])
+@pytest.mark.parametrize("vocab", [9, 40], ids=["whole-table", "rows-that-occur"])
+def test_a_training_step_never_waits_for_the_device(tie, vocab):
     backend = StrictBackend()
-    train_two_steps(backend, config_of("gru", dropout=0.3))
+    config = config_of("gru", dropout=0.3, tie=tie, embed_size=8 if tie else 5, vocab_size=vocab)
+    train_two_steps(backend, config)
     assert backend.copies == 5, "the five results that the test itself fetches"
 
 
@@ -111,6 +117,47 @@ def test_sampling_waits_once_for_each_symbol():
 def test_the_stand_in_is_strict(misuse):
     with pytest.raises(HostAccessError):
         misuse(DeviceArray(np.ones(3)))
+
+
+def test_products_of_a_weight(backend):
+    """Small whole numbers, so that every order of summation gives the same."""
+    rng = np.random.default_rng(0)
+    weight, x, dy = (
+        rng.integers(-4, 5, size=shape).astype(np.float32) for shape in ((5, 3), (7, 3), (7, 5))
+    )
+    bias, start, dstart = weight[:, 0].copy(), weight.copy(), weight[:, 1].copy()
+    to, empty = backend.to_device, backend.empty
+    made = backend.weight(to(weight), backward=True)
+    y, plain, dx = empty((7, 5)), empty((7, 5)), empty((7, 3))
+    backend.linear(to(x), made, y, to(bias))
+    backend.linear(to(x), made, plain)
+    backend.linear_backward(to(dy), made, dx)
+    dweight, dbias, added, dbias_added = empty((5, 3)), empty((5,)), to(start), to(dstart)
+    backend.linear_gradient(to(dy), to(x), dweight, dbias)
+    backend.linear_gradient(to(dy), to(x), added, dbias_added, add=True)
+    for found, expected in (
+        (y, x @ weight.T + bias),
+        (plain, x @ weight.T),
+        (dx, dy @ weight),
+        (dweight, dy.T @ x),
+        (dbias, dy.sum(axis=0)),
+        (added, start + dy.T @ x),
+        (dbias_added, dstart + dy.sum(axis=0)),
+    ):
+        np.testing.assert_array_equal(backend.to_host(found), expected)
+
+
+def test_a_weight_follows_its_array_when_it_is_told_to(backend):
+    array, y = backend.to_device(np.ones((2, 3), np.float32)), backend.empty((1, 2))
+    made = backend.weight(array, backward=False)
+    array *= 2
+    made.refresh()
+    backend.linear(backend.to_device(np.ones((1, 3), np.float32)), made, y)
+    np.testing.assert_array_equal(backend.to_host(y), [[6, 6]])
+
+
+def test_map_keeps_the_order(backend):
+    assert backend.map(lambda n: n * n, range(5)) == [0, 1, 4, 9, 16]
 
 
 def test_gather_and_scatter_add(backend):
@@ -147,6 +194,49 @@ def test_cpu_never_looks_for_a_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # importing it now fails
     backend, note = select_backend("cpu")
     assert (backend.name, note) == ("cpu", "")
+
+
+def test_the_cpu_has_compiled_kernels_and_the_threads_it_is_told():
+    from charrnn.backend.fused import FusedBackend
+
+    backend, _ = select_backend("cpu", threads=3)
+    assert isinstance(backend, FusedBackend)
+    assert backend.threads == 3
+    assert select_backend("cpu")[0].threads >= 1
+
+
+def lose_compiler(monkeypatch, error: Exception) -> None:
+    """Importing it fails from now on, as where there is none for the machine."""
+
+    def fail(*args, **kwargs):
+        if args[0].startswith("llvmlite"):
+            raise error
+        return real(*args, **kwargs)
+
+    for name in [n for n in sys.modules if n.startswith(("charrnn.backend.fused", "llvmlite"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("charrnn.backend.fused", raising=False)
+    real = __import__
+    monkeypatch.setattr("builtins.__import__", fail)
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("No module named 'llvmlite'"), OSError("no such file: libllvmlite.so")]
+)
+def test_without_a_compiler_the_cpu_is_numpy_with_a_note(monkeypatch, error):
+    lose_compiler(monkeypatch, error)
+    backend, note = select_backend("cpu")
+    assert type(backend) is NumpyBackend
+    assert note == f"without compiled kernels, much slower: {error}"
+
+
+def test_both_fallbacks_are_told(monkeypatch):
+    lose_compiler(monkeypatch, ImportError("No module named 'llvmlite'"))
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(None))
+    backend, note = select_backend("auto")
+    assert type(backend) is NumpyBackend
+    assert "CUDA driver version is insufficient" in note
+    assert "without compiled kernels" in note
 
 
 def test_gpu_without_cupy_says_what_to_install(monkeypatch):

@@ -14,6 +14,8 @@ import pytest
 from charrnn import __version__
 from tests.support.shell import ROOT, TALES, charrnn
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 TRAIN = ["train", str(TALES)]
 
 

@@ -19,6 +19,8 @@ import pytest
 
 from tests.support.shell import ROOT, TALES, charrnn
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 QUICK = ["--hidden", "16", "--steps", "30", "--evals", "2", "--seed", "1"]
 QUICK += ["--batch-size", "16", "--seq-len", "64"]
 TEXT = TALES.read_text(encoding="utf-8")

@@ -7,16 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.backend import NumpyBackend
 from charrnn.evaluation import Score, Scorer, token_losses
 from charrnn.model import Model
 from charrnn.params import initial_values
-from tests.support.stacks import cells, model_config
+from tests.support.stacks import cells, exact, model_backends, model_config
 
 
-def model_of(cell: str = "lstm", *, zero: bool = False) -> Model:
+def model_of(backend: str = "numpy", cell: str = "lstm", *, zero: bool = False) -> Model:
     config = model_config(cell)
-    model = Model(config, NumpyBackend(np.float64))
+    model = Model(config, exact(backend))
     if not zero:
         model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     return model
@@ -31,21 +30,24 @@ def by_hand(model: Model, ids) -> list[float]:
     ]
 
 
+@model_backends
 @cells
 @pytest.mark.parametrize("length", [2, 5, 129, 300])
-def test_token_losses_equal_the_plainest_way(cell, length):
-    model, ids = model_of(cell), np.random.default_rng(1).integers(0, 7, size=length)
+def test_token_losses_equal_the_plainest_way(backend, cell, length):
+    model, ids = model_of(backend, cell), np.random.default_rng(1).integers(0, 7, size=length)
     np.testing.assert_allclose(token_losses(model, ids), by_hand(model, ids), rtol=1e-10)
 
 
-def test_lanes_are_scored_each_from_a_zero_state_in_order():
-    model, ids = model_of(), np.random.default_rng(1).integers(0, 7, size=11)
+@model_backends
+def test_lanes_are_scored_each_from_a_zero_state_in_order(backend):
+    model, ids = model_of(backend), np.random.default_rng(1).integers(0, 7, size=11)
     expected = by_hand(model, ids[:6]) + by_hand(model, ids[5:])
     np.testing.assert_allclose(Scorer(model, ids, lanes=2).losses(), expected, rtol=1e-10)
 
 
-def test_a_scorer_repeats_itself():
-    model, ids = model_of(), np.random.default_rng(1).integers(0, 7, size=300)
+@model_backends
+def test_a_scorer_repeats_itself(backend):
+    model, ids = model_of(backend), np.random.default_rng(1).integers(0, 7, size=300)
     scorer = Scorer(model, ids, lanes=3)
     np.testing.assert_array_equal(scorer.losses(), scorer.losses())
 

@@ -22,6 +22,7 @@ LAYERS = [
     {"cells"},
     {"layers"},
     {"params"},
+    {"network"},
     {"model"},
     {"optim", "sampling", "evaluation", "recipe"},
     {"preflight", "checkpoint", "provenance"},
@@ -78,6 +79,7 @@ def test_imports_point_down(path):
     [
         ("cells", {"numpy", "cupy"}),
         ("layers", {"os", "pathlib", "sys"}),
+        ("network.py", {"os", "pathlib", "sys"}),
         ("model.py", {"os", "pathlib", "sys"}),
         ("training.py", {"sys", "typer", "rich", "tqdm"}),
         ("evaluation.py", {"sys", "typer", "rich", "tqdm"}),
@@ -97,18 +99,44 @@ def test_what_a_part_may_not_touch(folder, forbidden):
             assert not {n.split(".")[0] for n in names} & forbidden, path
 
 
-def test_cupy_is_imported_in_one_file_only():
-    pattern = re.compile(r"^\s*(import|from) cupy", re.MULTILINE)
-    users = {p.name for p in FILES if pattern.search(p.read_text(encoding="utf-8"))}
-    assert users == {"cupy_backend.py"}
+@pytest.mark.parametrize(
+    "library, place", [("cupy", "backend/cupy_backend.py"), ("llvmlite", "backend/fused/")]
+)
+def test_a_library_of_one_backend_is_imported_there_alone(library, place):
+    pattern = re.compile(rf"^\s*(import|from) {library}", re.MULTILINE)
+    users = [p for p in FILES if pattern.search(p.read_text(encoding="utf-8"))]
+    assert users
+    assert all(p.relative_to(PACKAGE).as_posix().startswith(place) for p in users)
+
+
+def test_compiled_kernels_are_loaded_without_what_makes_them():
+    """Those on disk already: what emits their code stays away."""
+    code = """if True:
+        import sys
+        import numpy as np
+        from charrnn.backend import select_backend
+        from charrnn.config import ModelConfig
+        from charrnn.model import Model
+        backend, _ = select_backend("cpu", 1, lambda: print("compiles"))
+        Model(ModelConfig(vocab_size=3), backend).window(1, 1).logits(np.zeros((1, 1), int))
+        print([m for m in sys.modules if m == "charrnn.backend.fused.emit"])
+    """
+    for expected in ("", "[]\n"):  # the first may have to compile
+        found = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert found.stdout == expected or not expected
 
 
 @pytest.mark.parametrize(
     "code, absent",
     [
-        ("import charrnn", ["cupy", "rich", "numpy", "typer"]),
-        ("import charrnn.cli", ["cupy", "numpy", "rich", "tqdm"]),
-        ("import charrnn.api", ["cupy", "rich", "typer", "tqdm", "psutil", "charrnn.training"]),
+        ("import charrnn", ["cupy", "llvmlite", "rich", "numpy", "typer"]),
+        ("import charrnn.cli", ["cupy", "llvmlite", "numpy", "rich", "tqdm"]),
+        (
+            "import charrnn.api",
+            ["cupy", "llvmlite", "rich", "typer", "tqdm", "psutil", "charrnn.training"],
+        ),
     ],
 )
 def test_nothing_heavy_is_loaded_early(code, absent):

@@ -6,27 +6,33 @@ import numpy as np
 import pytest
 
 from charrnn.backend import NumpyBackend
-from charrnn.layers import (
-    Dropout,
-    Embedding,
-    Head,
-    Stack,
-    cross_entropy,
-    cross_entropy_backward,
-)
+from charrnn.layers import Dropout, Embedding, Head, Stack, cross_entropy
+from charrnn.layers import head as head_module
+from charrnn.params import Buffer
 from tests.support.gradients import numeric_gradient
-from tests.support.stacks import CELLS, HIDDEN, Case, cells, clone, directions, layers
+from tests.support.stacks import (
+    CELLS,
+    HIDDEN,
+    INPUT,
+    Case,
+    backends,
+    cells,
+    clone,
+    directions,
+    exact,
+    layers,
+    weights_of,
+)
 
-FLOAT64 = NumpyBackend(np.float64)
 
-
+@backends
 @cells
 @layers
 @directions
 @pytest.mark.parametrize("steps", [1, 4])
-def test_stack_gradients_match_central_differences(cell, layers, direction, steps):
+def test_stack_gradients_match_central_differences(backend, cell, layers, direction, steps):
     """Of a loss on the outputs and the final states, for every weight, input and state."""
-    case = Case.make(cell, layers, direction, steps)
+    case = Case.make(backend, cell, layers, direction, steps)
     dy, dfinal = case.upstream()
 
     def loss() -> float:
@@ -44,32 +50,62 @@ def test_stack_gradients_match_central_differences(cell, layers, direction, step
         np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
+@backends
 @cells
 @directions
-def test_every_gradient_is_nonzero(cell, direction):
+def test_every_gradient_is_nonzero(backend, cell, direction):
     """A backward pass that forgets a gate passes tests of shapes, not this one."""
-    case = Case.make(cell, 2, direction, steps=3, batch=8)
+    case = Case.make(backend, cell, 2, direction, steps=3, batch=8)
     y = case.forward()
-    dx, dstates = case.stack.backward(np.random.default_rng(2).normal(size=y.shape))
+    dx, dstates = case.backward(np.random.default_rng(2).normal(size=y.shape))
     for name, gradient in [*case.grads.items(), ("x", dx)]:
         assert np.count_nonzero(gradient) == gradient.size or cell == "rnn_relu", name
         assert np.any(gradient), name
     assert all(np.any(d) for scan in dstates for d in scan)
 
 
+@backends
 @cells
 @pytest.mark.parametrize("layers", [1, 2])
-def test_reverse_is_forward_on_flipped_time(cell, layers):
-    forward, reverse = (Case.make(cell, layers, d, steps=5) for d in ("forward", "reverse"))
+@directions
+def test_a_table_with_an_index_equals_its_rows_spelled_out(backend, cell, layers, direction):
+    """Rows that repeat, one that never occurs, and room for more rows than there are."""
+    steps, table = 4, np.random.default_rng(3).normal(size=(5, INPUT))
+    index = np.array([[1, 4], [1, 0], [4, 1], [3, 3]])
+    dense = Case.make(backend, cell, layers, direction, steps)
+    picked = Case.make(backend, cell, layers, direction, steps, rows=7)
+    expected, found = dense.forward(table[index]), picked.forward(table, index=index)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+    dy, dfinal = dense.upstream()
+    dense.forward(table[index])
+    picked.forward(table, index=index)
+    (dx, dstates), (drows, found_dstates) = (c.backward(dy, dfinal) for c in (dense, picked))
+    expected = np.zeros_like(table)
+    np.add.at(expected, index.reshape(-1), dx)
+    np.testing.assert_allclose(drows, expected, rtol=1e-11, atol=1e-14)
+    np.testing.assert_array_equal(drows[2], 0)
+    np.testing.assert_allclose(picked.grads.flat, dense.grads.flat, rtol=1e-11, atol=1e-14)
+    np.testing.assert_array_equal(found_dstates, dstates)
+
+
+@backends
+@cells
+@pytest.mark.parametrize("layers", [1, 2])
+def test_reverse_is_forward_on_flipped_time(backend, cell, layers):
+    forward, reverse = (
+        Case.make(backend, cell, layers, d, steps=5) for d in ("forward", "reverse")
+    )
     np.testing.assert_array_equal(
         reverse.forward(), forward.forward(reverse.x[::-1])[::-1], strict=True
     )
 
 
+@backends
 @cells
-def test_bidirectional_layer_is_both_directions_side_by_side(cell):
+def test_bidirectional_layer_is_both_directions_side_by_side(backend, cell):
     both, forward, reverse = (
-        Case.make(cell, 1, d, steps=5) for d in ("both", "forward", "reverse")
+        Case.make(backend, cell, 1, d, steps=5) for d in ("both", "forward", "reverse")
     )
     for name in forward.params:
         forward.params[name][...] = both.params[name]
@@ -79,10 +115,11 @@ def test_bidirectional_layer_is_both_directions_side_by_side(cell):
     np.testing.assert_array_equal(y[:, :, HIDDEN:], reverse.forward(both.x, both.states[1:]))
 
 
+@backends
 @cells
 @layers
-def test_windows_with_carried_state_equal_the_whole(cell, layers):
-    whole, part = (Case.make(cell, layers, "forward", steps) for steps in (6, 2))
+def test_windows_with_carried_state_equal_the_whole(backend, cell, layers):
+    whole, part = (Case.make(backend, cell, layers, "forward", steps) for steps in (6, 2))
     part.params.flat[...] = whole.params.flat
     outputs, states = [], whole.states
     for t in (0, 2, 4):
@@ -91,9 +128,10 @@ def test_windows_with_carried_state_equal_the_whole(cell, layers):
     np.testing.assert_allclose(np.concatenate(outputs), whole.forward(), rtol=1e-12)
 
 
+@backends
 @cells
-def test_carry_states_continues_where_the_last_call_ended(cell):
-    case = Case.make(cell, 2, "forward", steps=3)
+def test_carry_states_continues_where_the_last_call_ended(backend, cell):
+    case = Case.make(backend, cell, 2, "forward", steps=3)
     case.forward()
     final = clone(case.stack.final)
     case.stack.carry_states()
@@ -101,10 +139,11 @@ def test_carry_states_continues_where_the_last_call_ended(cell):
         np.testing.assert_array_equal(initial, expected)
 
 
+@backends
 @cells
 @directions
-def test_sequences_of_a_batch_do_not_see_each_other(cell, direction):
-    case = Case.make(cell, 2, direction, steps=4, batch=3)
+def test_sequences_of_a_batch_do_not_see_each_other(backend, cell, direction):
+    case = Case.make(backend, cell, 2, direction, steps=4, batch=3)
     before = case.forward()
     case.x[:, 1] += 1
     after = case.forward()
@@ -112,112 +151,175 @@ def test_sequences_of_a_batch_do_not_see_each_other(cell, direction):
     assert np.abs(after[:, 1] - before[:, 1]).max() > 1e-3
 
 
+@backends
 @cells
-def test_a_forward_stack_never_sees_the_future(cell):
-    case = Case.make(cell, 2, "forward", steps=5)
+def test_a_forward_stack_never_sees_the_future(backend, cell):
+    case = Case.make(backend, cell, 2, "forward", steps=5)
     before = case.forward()
     case.x[3:] += 1
     np.testing.assert_array_equal(case.forward()[:3], before[:3])
 
 
+@backends
 @cells
-def test_a_stack_repeats_itself(cell):
+def test_a_stack_repeats_itself(backend, cell):
     """Buffers are reused: nothing of one pass may leak into the next."""
-    case = Case.make(cell, 2, "both", steps=4)
+    case = Case.make(backend, cell, 2, "both", steps=4)
     dy = np.ones_like(first := case.forward())
-    case.stack.backward(dy)
+    case.backward(dy)
     grads = case.grads.flat.copy()
     case.grads.flat[...] = np.nan
     np.testing.assert_array_equal(case.forward(), first)
-    case.stack.backward(dy)
+    case.backward(dy)
     np.testing.assert_array_equal(case.grads.flat, grads)
 
 
-def test_stack_dropout_lies_between_layers_alone():
+@backends
+def test_a_stack_without_gradients_computes_the_same(backend):
+    case = Case.make(backend, "gru", 2, "both", steps=4)
+    plain = Stack(case.backend, CELLS["gru"], case.weights, None, 2, 4, 2, directions=(False, True))
+    for to, source in zip(plain.initial, case.states, strict=True):
+        to[0][...] = source[0]
+    expected = case.forward().reshape(8, -1)
+    np.testing.assert_array_equal(plain.forward(case.x.reshape(8, INPUT)), expected)
+
+
+@backends
+def test_stack_dropout_lies_between_layers_alone(backend):
     """With everything dropped between them, the second layer sees zeros, the first its input."""
-    case = Case.make("lstm", 2, "forward", steps=4)
-    nearly_all = 1 - 2**-16
-    dropping = Stack(FLOAT64, CELLS["lstm"], case.params, case.grads, 2, 4, 2, dropout=nearly_all)
-    dropping.forward(case.x, np.random.default_rng(0))
-    second = {n.replace("l1", "l0"): v for n, v in case.params.items() if n.endswith("l1")}
-    lone = Stack(FLOAT64, CELLS["lstm"], second, None, 1, 4, 2)
-    expected = lone.forward(np.zeros((4, 2, HIDDEN)))
-    np.testing.assert_array_equal(dropping.layers[1][0].output, expected)
-    assert np.any(dropping.layers[0][0].output)
+    case = Case.make(backend, "lstm", 2, "forward", steps=4, dropout=1 - 2**-16)
+    case.stack.forward(case.x.reshape(8, INPUT), rng=np.random.default_rng(0))
+    second = {n.replace("l1", "l0"): v for n, v in case.weights.items() if n.endswith("l1")}
+    lone = Stack(case.backend, CELLS["lstm"], second, None, 1, 4, 2)
+    expected = lone.forward(np.zeros((8, HIDDEN)))
+    np.testing.assert_array_equal(case.stack.layers[1][0].output.reshape(8, HIDDEN), expected)
+    assert np.any(case.stack.layers[0][0].output)
 
 
-def test_dropout_zeroes_its_share_and_keeps_the_mean():
-    layer = Dropout(FLOAT64, (200, 500), 0.3)
+@backends
+def test_dropout_zeroes_its_share_and_keeps_the_mean(backend):
+    layer = Dropout(exact(backend), (200, 500), 0.3)
     y = layer.forward(np.ones((200, 500)), np.random.default_rng(0))
     assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert y.mean() == pytest.approx(1, abs=0.01)
     assert len(np.unique(y)) == 2
 
 
-def test_dropout_of_nearly_everything_is_finite():
-    y = Dropout(FLOAT64, (50, 50), 1 - 1e-9).forward(np.ones((50, 50)), np.random.default_rng(0))
+@backends
+def test_dropout_of_nearly_everything_is_finite(backend):
+    layer = Dropout(exact(backend), (50, 50), 1 - 1e-9)
+    y = layer.forward(np.ones((50, 50)), np.random.default_rng(0))
     assert np.isfinite(y).all()
 
 
-def test_dropout_sends_gradients_through_the_same_mask():
-    layer = Dropout(FLOAT64, (20, 30), 0.5)
-    y = layer.forward(np.ones((20, 30)), np.random.default_rng(0))
-    np.testing.assert_array_equal(layer.backward(np.ones((20, 30))), y)
+@backends
+def test_dropout_sends_gradients_through_the_same_mask(backend):
+    """Of an array of fewer rows than there is room for, too."""
+    layer = Dropout(exact(backend), (20, 30), 0.5)
+    for rows in (20, 7):
+        y = layer.forward(np.ones((rows, 30)), np.random.default_rng(0)).copy()
+        np.testing.assert_array_equal(layer.backward(np.ones((rows, 30))), y)
+
+
+def test_dropout_leaves_its_input_alone():
+    """It may be the table of the embedding itself."""
+    x = np.ones((20, 30))
+    Dropout(NumpyBackend(np.float64), (20, 30), 0.5).forward(x, np.random.default_rng(0))
+    np.testing.assert_array_equal(x, 1)
 
 
 @pytest.mark.parametrize("p, rng", [(0.0, np.random.default_rng(0)), (0.5, None)])
 def test_dropout_off_changes_nothing(p, rng):
-    layer, x = Dropout(FLOAT64, (4, 5), p), np.ones((4, 5))
+    layer, x = Dropout(NumpyBackend(np.float64), (4, 5), p), np.ones((4, 5))
     assert layer.forward(x, rng) is x
     np.testing.assert_array_equal(layer.backward(np.full((4, 5), 2.0)), 2.0)
 
 
-def test_embedding_rows_and_their_gradient():
-    rng = np.random.default_rng(0)
-    weight, grad = rng.normal(size=(5, 3)), np.zeros((5, 3))
-    layer = Embedding(FLOAT64, weight, grad, 3, 2)
-    ids = np.array([[1, 4], [1, 0], [4, 1]])  # repeated ids add up; 2 and 3 never occur
-    np.testing.assert_array_equal(layer.forward(ids), weight[ids])
-    dy = rng.normal(size=(3, 2, 3))
-    layer.backward(dy)
-    expected = np.zeros((5, 3))
-    np.add.at(expected, ids, dy)
-    np.testing.assert_allclose(grad, expected, rtol=1e-12)
+@backends
+@pytest.mark.parametrize("vocab", [5, 6, 7, 50])
+def test_embedding_rows_of_every_position(backend, vocab):
+    """Of six positions: the table as it stands, or the rows that occur, each once."""
+    weight = np.random.default_rng(0).normal(size=(vocab, 3))
+    layer = Embedding(exact(backend), weight, 3, 2)
+    for ids in (np.array([[1, 4], [1, 0], [4, 1]]), np.arange(6).reshape(3, 2) % vocab):
+        rows, index = layer.forward(ids.astype(np.int32))
+        np.testing.assert_array_equal(rows[index], weight[ids.reshape(-1)])
+        np.testing.assert_array_equal(weight[layer.symbols], rows)
+        assert len(rows) == (vocab if vocab <= 6 else len(np.unique(ids)))
 
 
-def test_head_gradients_match_central_differences():
-    rng = np.random.default_rng(0)
-    weight, bias, h = rng.normal(size=(6, 4)), rng.normal(size=6), rng.normal(size=(3, 2, 4))
-    dweight, dbias = np.empty((6, 4)), np.empty(6)
-    targets = rng.integers(0, 6, size=(3, 2))
-    head = Head(FLOAT64, weight, bias, (dweight, dbias), 3, 2)
+def head_of(backend: str, rows: int) -> tuple[Head, Buffer, Buffer]:
+    """A decoder with random weights [6, 4], its parameters and gradients."""
+    made = exact(backend)
+    shapes = {"weight": (6, 4), "bias": (6,)}
+    params, grads = Buffer(made, shapes), Buffer(made, shapes)
+    params.flat[...] = np.random.default_rng(0).normal(size=params.flat.shape)
+    weight, bias = weights_of(made, params).values()
+    return Head(made, weight, bias, (grads["weight"], grads["bias"]), rows), params, grads
+
+
+@backends
+def test_head_gradients_match_central_differences(backend):
+    head, params, grads = head_of(backend, 7)
+    rng = np.random.default_rng(1)
+    h, targets = rng.normal(size=(7, 4)), rng.integers(0, 6, size=7)
 
     def loss() -> float:
-        head.forward(h)
-        return float(head.loss(targets).mean())
+        head.weight.refresh()
+        return float(head.loss(h, targets).mean())
 
-    loss()
-    dh = head.backward().copy()
-    for array, gradient in ((weight, dweight), (bias, dbias), (h, dh)):
-        gradient = gradient.copy()
+    head.loss(h, targets, 1 / 7)
+    dh = head.dh.copy()
+    for array, gradient in ((params.flat, grads.flat), (h, dh)):
         np.testing.assert_allclose(gradient, numeric_gradient(loss, array), rtol=1e-6, atol=1e-9)
 
 
+@backends
+@pytest.mark.parametrize("rows", [1, 2, 3, 6, 7])
+def test_a_head_in_chunks_equals_one_in_one_go(backend, monkeypatch, rows):
+    rng = np.random.default_rng(1)
+    h, targets = rng.normal(size=(7, 4)), rng.integers(0, 6, size=7)
+    expected, _, expected_grads = head_of(backend, 7)
+    monkeypatch.setattr(head_module, "MAX_LOGITS", 6 * rows)
+    chunked, _, grads = head_of(backend, 7)
+    assert (expected.chunk, chunked.chunk) == (7, rows)
+    for part in (chunked, expected):
+        part.loss(h, targets, 0.25)
+    np.testing.assert_allclose(chunked.losses, expected.losses, rtol=1e-13)
+    np.testing.assert_allclose(grads.flat, expected_grads.flat, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(chunked.dh, expected.dh, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(chunked.logits(h), expected.logits(h), rtol=1e-13)
+
+
+def test_a_row_of_logits_is_a_chunk_however_large_the_vocabulary(monkeypatch):
+    monkeypatch.setattr(head_module, "MAX_LOGITS", 1)
+    assert head_of("numpy", 7)[0].chunk == 1
+
+
+# On fused backends, cross_entropy is held against this form in test_fused.py.
+
+
+def entropies(logits, targets, scale=0.0) -> np.ndarray:
+    """The losses; ``logits`` change as in ``cross_entropy``."""
+    losses = np.empty(len(targets))
+    cross_entropy(np, logits, np.array(targets), losses, scale)
+    return losses
+
+
 def test_cross_entropy_of_a_uniform_model_is_log_v():
-    losses = cross_entropy(np, np.zeros((3, 7)), np.array([0, 3, 6]), np.arange(3))
-    np.testing.assert_allclose(losses, np.log(7), rtol=1e-14)
+    np.testing.assert_allclose(entropies(np.zeros((3, 7)), [0, 3, 6]), np.log(7), rtol=1e-14)
 
 
 def test_cross_entropy_bears_extreme_logits():
     logits = np.array([[1e4, 0.0, -1e4], [0.0, 1e4, -1e4]])
-    losses = cross_entropy(np, logits, np.array([0, 0]), np.arange(2))
-    np.testing.assert_allclose(losses, [0, 1e4])
-    np.testing.assert_array_equal(logits, [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_allclose(entropies(logits, [0, 0], scale=1.0), [0, 1e4])
+    np.testing.assert_array_equal(logits, [[0, 0, 0], [-1, 1, 0]])
 
 
-def test_cross_entropy_gradient_sums_to_zero():
-    logits = np.random.default_rng(0).normal(size=(4, 5))
-    targets, rows = np.array([0, 1, 2, 3]), np.arange(4)
-    cross_entropy(np, logits, targets, rows)
-    gradient = cross_entropy_backward(logits, targets, rows)
-    np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-15)
+def test_cross_entropy_gradient_is_scaled_and_sums_to_zero():
+    start = np.random.default_rng(0).normal(size=(4, 5))
+    whole, half = start.copy(), start.copy()
+    for logits, scale in ((whole, 1.0), (half, 0.5)):
+        entropies(logits, [0, 1, 2, 3], scale)
+    np.testing.assert_allclose(whole.sum(axis=1), 0, atol=1e-15)
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-14)

@@ -7,23 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.backend import NumpyBackend
+from charrnn import sampling
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.model import Model
 from charrnn.params import initial_values
 from charrnn.sampling import pick, probabilities, read_context, sample_ids, sample_text
 from charrnn.text import UNKNOWN, CharVocabulary
+from tests.support.stacks import cpu_backend
 
 LOGITS = np.log(np.array([[0.9, 0.4, 0.3, 0.2, 0.1]]))  # the unknown symbol first
 ALPHABET = CharVocabulary("\nabcdefg")
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=["numpy", "fused", "fused-2"])
+def model(request):
     config = ModelConfig(len(ALPHABET), layers=2, hidden_size=8, embed_size=5)
-    model = Model(config, NumpyBackend())
+    model = Model(config, cpu_backend(request.param, np.float32))
     model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     model.params["decoder.weight"][...] *= 10  # so that what was read makes a difference
+    model.refresh()
     return model
 
 
@@ -107,7 +109,8 @@ def test_drawing_equals_feeding_back_by_hand(model):
     ids = [1]
     for _ in range(20):
         ids.append(int(pick(read_context(model, np.array(ids))[1], config, np.zeros(1))[0]))
-    assert [int(i[0]) for i in sample_ids(model, np.array([1]), config)] == ids[1:]
+    [drawn] = np.concatenate(list(sample_ids(model, np.array([1]), config))).T
+    assert list(drawn) == ids[1:]
 
 
 def text_of(model, prompt="", stop=(), **settings) -> list[str]:
@@ -142,7 +145,19 @@ def test_text_ends_before_the_first_stop_string(model):
     assert cut == whole[: min(whole.index(s) for s in stops)]
 
 
-def test_a_beginning_of_a_stop_string_is_held_back_no_longer_than_needed(model):
+@pytest.mark.parametrize("chunk", [1, 2, 7, 100])
+def test_how_many_symbols_are_drawn_at_once_makes_no_difference(model, monkeypatch, chunk):
+    whole, _ = expected = text_of(model, count=2)
+    stop = whole[20:24]
+    cut = text_of(model, stop=[stop], count=2)
+    monkeypatch.setattr(sampling, "_CHUNK", chunk)
+    assert text_of(model, count=2) == expected
+    assert text_of(model, stop=[stop], count=2) == cut
+    assert cut[0] == whole[: whole.index(stop)]
+
+
+def test_a_beginning_of_a_stop_string_is_held_back_no_longer_than_needed(model, monkeypatch):
+    monkeypatch.setattr(sampling, "_CHUNK", 1)
     [whole] = text_of(model)
     stop = whole[10:12] + "\0never"
     pieces = [p for [p] in sample_text(model, ALPHABET, "", SampleConfig(60, 1.0), [stop])]

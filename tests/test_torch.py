@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from charrnn.backend import NumpyBackend
 from charrnn.cells import CELLS
 from charrnn.config import TrainConfig
-from charrnn.layers import copy_states
 from charrnn.model import Model
-from charrnn.optim import OPTIMIZERS
+from charrnn.optim import Optimizer
 from charrnn.params import Buffer
 from tests.golden.make_torch import FILE, STEPS
-from tests.support.stacks import Case, cells, directions, layers, model_config
+from tests.support.stacks import (
+    Case,
+    backends,
+    cells,
+    cpu_backend,
+    directions,
+    exact,
+    layers,
+    model_backends,
+    model_config,
+)
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (charrnn[torch])"
@@ -34,14 +44,15 @@ def assert_same(found, expected):
         np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+@backends
 @cells
 @pytest.mark.parametrize("layers", [1, 2])
 @directions
-def test_stack_equals_golden_file(golden, cell, layers, direction):
+def test_stack_equals_golden_file(golden, backend, cell, layers, direction):
     """Outputs, final states and all gradients, from the file's own weights and inputs."""
     key = f"{cell}-{layers}-{direction}/"
     entries = {n.removeprefix(key): v for n, v in golden.items() if n.startswith(key)}
-    case = Case.make(cell, layers, direction, STEPS)
+    case = Case.make(backend, cell, layers, direction, STEPS)
     case.x[...] = entries.pop("x")
     case.params.flat[...] = entries.pop("params")
     dfinal = [[np.empty_like(s) for s in scan] for scan in case.states]
@@ -52,46 +63,59 @@ def test_stack_equals_golden_file(golden, cell, layers, direction):
     assert_same(case.run(entries.pop("dy"), dfinal), entries)
 
 
+@functools.cache
+def torch_stack(cell: str, layers: int, direction: str, steps: int) -> Any:
+    """Gradients of the output and the final states, and all that PyTorch makes of them."""
+    from tests.support.torch_oracle import run_stack
+
+    case = Case.make("numpy", cell, layers, direction, steps, batch=3, seed=5)
+    dy, dfinal = case.upstream()
+    params = {name: np.array(value) for name, value in case.params.items()}
+    return dy, dfinal, run_stack(cell, layers, direction, params, case.x, case.states, dy, dfinal)
+
+
 @needs_torch
+@backends
 @cells
 @layers
 @directions
 @pytest.mark.parametrize("steps", [1, 7])
-def test_stack_equals_live_torch(cell, layers, direction, steps):
-    from tests.support.torch_oracle import run_stack
-
-    case = Case.make(cell, layers, direction, steps, batch=3, seed=5)
-    dy, dfinal = case.upstream()
-    params = {name: np.array(value) for name, value in case.params.items()}
-    expected = run_stack(cell, layers, direction, params, case.x, case.states, dy, dfinal)
+def test_stack_equals_live_torch(backend, cell, layers, direction, steps):
+    dy, dfinal, expected = torch_stack(cell, layers, direction, steps)
+    case = Case.make(backend, cell, layers, direction, steps, batch=3, seed=5)
     assert_same(case.run(dy, dfinal), expected)
 
 
 @needs_torch
+@model_backends
 @cells
 @pytest.mark.parametrize("tie", [False, True])
-def test_model_loss_and_gradients_equal_torch(cell, tie):
+@pytest.mark.parametrize("vocab", [5, 9, 40])
+def test_model_loss_and_gradients_equal_torch(backend, cell, tie, vocab):
+    """For two threads, parts of 5 and of 10 positions: both, one or none take the whole table."""
     from tests.support.torch_oracle import language_model
 
-    config = model_config(cell, vocab_size=11, embed_size=6 if tie else 4, tie=tie)
+    config = model_config(cell, vocab_size=vocab, embed_size=6 if tie else 4, tie=tie)
     rng = np.random.default_rng(3)
-    model = Model(config, NumpyBackend(np.float64))
+    model = Model(config, exact(backend), learns=True)
     model.params.flat[...] = rng.normal(scale=0.5, size=model.params.flat.shape)
+    model.refresh()
     window = model.training_window(5, 3)
     states = [[rng.normal(size=s.shape) for s in scan] for scan in window.states]
-    ids, targets = rng.integers(0, 11, size=(2, 5, 3))
+    ids, targets = rng.integers(0, vocab, size=(2, 5, 3))
     params = {name: np.array(value) for name, value in model.params.items()}
     expected = language_model(config, params, ids, targets, states)
 
-    copy_states(window.states, states)
+    window.states = states
     found = {"logits": np.array(window.logits(ids))}
-    copy_states(window.states, states)
+    window.states = states
     found["loss"] = np.array(window.loss_and_grads(ids, targets, None))
     found |= {f"d {name}": np.array(g) for name, g in window.grads.items()}
     assert_same(found, expected)
 
 
 @needs_torch
+@model_backends
 @pytest.mark.parametrize("clip", [0.0, 0.5])
 @pytest.mark.parametrize(
     "name, decay, theirs",
@@ -101,16 +125,15 @@ def test_model_loss_and_gradients_equal_torch(cell, tie):
         ("sgd", 0.0, {"momentum": 0.8}),
     ],
 )
-def test_optimizers_and_clipping_equal_torch(name, decay, theirs, clip):
+def test_optimizers_and_clipping_equal_torch(backend, name, decay, theirs, clip):
     from tests.support.torch_oracle import optimise
 
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=20), rng.normal(size=(6, 20))
-    backend = NumpyBackend(np.float64)
-    params, gradient = (Buffer(backend, {"w": (20,)}) for _ in range(2))
+    params, gradient = (Buffer(exact(backend), {"w": (20,)}) for _ in range(2))
     params.flat[...] = start
     config = TrainConfig(optimizer=name, clip=clip, weight_decay=decay, momentum=0.8)
-    optimizer = OPTIMIZERS[name](backend, params, gradient, config)
+    optimizer = Optimizer(exact(backend), params, gradient, config)
     for row in grads:
         gradient.flat[...] = row
         optimizer.step(0.05)
@@ -119,8 +142,9 @@ def test_optimizers_and_clipping_equal_torch(name, decay, theirs, clip):
 
 
 @needs_torch
+@backends
 @pytest.mark.parametrize("cell", [c for c in sorted(CELLS) if c != "rnn_sigmoid"])
-def test_torch_loads_our_names_strictly_and_agrees_in_float32(cell):
+def test_torch_loads_our_names_strictly_and_agrees_in_float32(backend, cell):
     """What a checkpoint holds under ``rnn.`` is a state dict of PyTorch's own module."""
     import torch
 
@@ -128,11 +152,12 @@ def test_torch_loads_our_names_strictly_and_agrees_in_float32(cell):
     from tests.support.torch_oracle import module
 
     config = model_config(cell, hidden_size=16, embed_size=8)
-    model = Model(config, NumpyBackend())
+    model = Model(config, cpu_backend(backend, np.float32))
     model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     window = model.window(10, 2)
     x = np.random.default_rng(1).normal(size=(10, 2, 8)).astype(np.float32)
     rnn = module(cell, model.params.part("rnn."), 8, 16, 2, False).float()
     with torch.no_grad():
         expected = rnn(torch.from_numpy(x))[0].numpy()
-    np.testing.assert_allclose(window.stack.forward(x), expected, atol=1e-5)
+    y = window.parts[0].stack.forward(x.reshape(20, 8)).reshape(10, 2, 16)
+    np.testing.assert_allclose(y, expected, atol=1e-5)

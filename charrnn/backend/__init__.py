@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 
-from charrnn.backend.base import Array, Backend
+from charrnn.backend.base import Array, Backend, Weight
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.errors import DeviceUnavailableError, UsageError
 
-__all__ = ["Array", "Backend", "NumpyBackend", "select_backend"]
+__all__ = ["Array", "Backend", "NumpyBackend", "Weight", "select_backend"]
 
 
-def select_backend(device: str = "auto") -> tuple[Backend, str]:
+def select_backend(
+    device: str = "auto",
+    threads: int | None = None,
+    announce: Callable[[], None] = lambda: None,
+) -> tuple[Backend, str]:
     """The backend for ``auto``, ``cpu``, ``gpu`` or ``gpu:K``, and a note on a fallback, or "".
 
-    ``auto`` takes the first GPU where CuPy is installed and finds one, else the CPU. Raises
-    ``UsageError`` for another word and ``DeviceUnavailableError`` when ``gpu`` is asked for
-    and not available.
+    ``auto`` takes the first GPU where CuPy is installed and finds one, else the CPU. ``threads``
+    of the CPU, by default one for each processor. ``announce`` is called before kernels are
+    compiled, once for each installation. Raises ``UsageError`` for another word and
+    ``DeviceUnavailableError`` when ``gpu`` is asked for and not available.
     """
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "gpu") or (
@@ -24,7 +30,7 @@ def select_backend(device: str = "auto") -> tuple[Backend, str]:
     ):
         raise UsageError("invalid value", f"--device {device}", "use auto, cpu, gpu or gpu:K")
     if kind == "cpu" or (kind == "auto" and importlib.util.find_spec("cupy") is None):
-        return NumpyBackend(), ""
+        return _cpu(threads, announce)
     from charrnn.backend.cupy_backend import CupyBackend
 
     try:
@@ -32,4 +38,14 @@ def select_backend(device: str = "auto") -> tuple[Backend, str]:
     except DeviceUnavailableError as error:
         if kind == "gpu":
             raise
-        return NumpyBackend(), f"on the CPU: {error.what} ({error.where})"
+        backend, note = _cpu(threads, announce)
+        return backend, "; ".join(filter(None, [f"on the CPU: {error.what} ({error.where})", note]))
+
+
+def _cpu(threads: int | None, announce: Callable[[], None]) -> tuple[Backend, str]:
+    try:
+        from charrnn.backend.fused import FusedBackend
+
+        return FusedBackend(threads=threads, announce=announce), ""
+    except (ImportError, OSError) as error:  # llvmlite is missing, or not made for this machine
+        return NumpyBackend(), f"without compiled kernels, much slower: {error}"

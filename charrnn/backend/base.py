@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 #: An array of whichever library the backend uses; its shape stands in the docstring beside it.
 Array = Any
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Weight(Protocol):
+    """A weight matrix [N, K] in whatever form the backend multiplies with best."""
+
+    array: Array
+
+    def refresh(self) -> None:
+        """Take over what ``array`` now holds; called after each change."""
 
 
 class Backend(Protocol):
@@ -20,6 +33,8 @@ class Backend(Protocol):
     name: str
     xp: Any
     dtype: np.dtype[Any]
+    threads: int
+    """Parts that a batch is cut into, each for a thread of its own in ``map``."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """An uninitialised, C-contiguous array of ``dtype`` (by default the backend's)."""
@@ -36,14 +51,37 @@ class Backend(Protocol):
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A host copy of ``array``: the only place where the device is waited for."""
 
-    def gemm(self, a: Array, b: Array, out: Array) -> Array:
-        """``out = a @ b`` for matrices [M, K] and [K, N]; ``out`` [M, N] overlaps neither."""
+    def weight(self, array: Array, *, backward: bool) -> Weight:
+        """``array`` [N, K] as an operand; ``backward``: for ``linear_backward`` too."""
+
+    def linear(self, x: Array, weight: Weight, out: Array, bias: Array | None = None) -> None:
+        """out = x weight^T + bias; x [M, K], weight [N, K], bias [N], out [M, N]."""
+
+    def linear_backward(self, dy: Array, weight: Weight, out: Array) -> None:
+        """out = dy weight, the gradient of x; dy [M, N], out [M, K]."""
+
+    def linear_gradient(
+        self, dy: Array, x: Array, dweight: Array, dbias: Array, *, add: bool = False
+    ) -> None:
+        """dweight = dy^T x and dbias = the column sums of dy; or, if ``add``, += these.
+
+        dy [M, N], x [M, K], dweight [N, K], dbias [N].
+        """
 
     def gather(self, table: Array, ids: Array, out: Array) -> Array:
-        """``out[n] = table[ids[n]]``; table [V, E], ids [N], out [N, E]."""
+        """``out[n] = table[ids[n]]``; table [V, E], int64 ids [N], out [N, E]."""
 
     def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
         """``table[ids[n]] += rows[n]``, repeated ids adding up; shapes as in ``gather``."""
+
+    def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+        """The backend's own form of a function of the core, or ``reference`` itself.
+
+        The reference defines what is computed. The tests hold every other form against it.
+        """
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """[function(item) for item in items], side by side where there are threads for it."""
 
     def free_memory(self) -> int:
         """Bytes of the device's memory that can still be had."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.backend.base import Array
+from charrnn.backend.numpy_backend import ArrayBackend
 from charrnn.errors import DeviceUnavailableError
 
 
@@ -30,7 +31,7 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-class CupyBackend:
+class CupyBackend(ArrayBackend):
     """See ``Backend``; raises ``DeviceUnavailableError`` where CuPy or a device is missing."""
 
     def __init__(self, index: int = 0, dtype: Any = np.float32) -> None:
@@ -56,12 +57,6 @@ class CupyBackend:
                 "the CUDA device does not work", _reason(error), "check CUDA, or --device cpu"
             ) from error
 
-    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        return self.xp.empty(shape, dtype or self.dtype)
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        return self.xp.zeros(shape, dtype or self.dtype)
-
     def to_device(self, host: np.ndarray[Any, Any], out: Array | None = None) -> Array:
         if out is None:
             return self.xp.asarray(host)
@@ -71,9 +66,6 @@ class CupyBackend:
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         host: np.ndarray[Any, Any] = self.xp.asnumpy(array)
         return host
-
-    def gemm(self, a: Array, b: Array, out: Array) -> Array:
-        return self.xp.matmul(a, b, out=out)
 
     def gather(self, table: Array, ids: Array, out: Array) -> Array:
         return self.xp.take(table, ids, axis=0, out=out)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import sys
 from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, ModelOption, say, write
+from charrnn.cli.console import DeviceOption, ModelOption, announce_kernels, say, write
 from charrnn.config import SampleConfig
 from charrnn.errors import DataError
 
@@ -59,7 +57,7 @@ def sample(
     from charrnn.api import LanguageModel
     from charrnn.sampling import sample_text
 
-    taken = secrets.randbelow(2**32) if seed is None else seed
+    taken = _new_seed() if seed is None else seed
     config = SampleConfig(
         length=length,
         temperature=temperature,
@@ -69,7 +67,7 @@ def sample(
         seed=taken,
         count=count,
     )
-    lm = LanguageModel.load(model, device)
+    lm = LanguageModel.load(model, device, announce_kernels)
     if lm.note:
         say(lm.note)
     prompt = _from_stdin() if prompt == "-" else prompt
@@ -92,6 +90,8 @@ def sample(
         return
     texts = ["".join(parts) for parts in zip(*pieces, strict=True)]
     if as_json:
+        import json
+
         for index, text in enumerate(texts):
             record = {"index": index, "seed": taken, "prompt": prompt, "text": text}
             write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -105,3 +105,9 @@ def _from_stdin() -> str:
         return raw.decode().removesuffix("\n")
     except UnicodeDecodeError as error:
         raise DataError("invalid UTF-8", "prompt on stdin", f"byte offset {error.start}") from None
+
+
+def _new_seed() -> int:
+    import secrets  # loads what most commands do without
+
+    return secrets.randbelow(2**32)

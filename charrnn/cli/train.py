@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, say
+from charrnn.cli.console import DeviceOption, announce_kernels, say
 from charrnn.recipe import Options
 
 _AUTO = "[default: from the text]"
@@ -93,7 +93,7 @@ def train(
     ] = Options.seed,
     device: DeviceOption = "auto",
     threads: Annotated[
-        int | None, typer.Option(help="Threads of the CPU's matrix products. [default: all]")
+        int | None, typer.Option(help="Threads of the CPU. [default: one for each processor]")
     ] = None,
 ) -> None:
     """Train a model on a text.
@@ -137,6 +137,7 @@ def train(
         sample_length=show_sample,
         device=device,
         threads=threads,
+        announce=announce_kernels,
         command=shlex.join(["charrnn", *sys.argv[1:]]),
     )
     progress = Progress()

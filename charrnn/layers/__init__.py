@@ -6,11 +6,12 @@ it; results are views into these, valid until the next call.
 
 from charrnn.layers.dropout import Dropout
 from charrnn.layers.embedding import Embedding
-from charrnn.layers.head import Head, cross_entropy, cross_entropy_backward
+from charrnn.layers.head import MAX_LOGITS, Head, cross_entropy
 from charrnn.layers.scan import Scan
 from charrnn.layers.stack import Stack, States, copy_states
 
 __all__ = [
+    "MAX_LOGITS",
     "Dropout",
     "Embedding",
     "Head",
@@ -19,5 +20,4 @@ __all__ = [
     "States",
     "copy_states",
     "cross_entropy",
-    "cross_entropy_backward",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from charrnn.backend import Array, Backend
@@ -9,35 +12,45 @@ from charrnn.backend import Array, Backend
 _DRAWS = 2**16  # p is rounded to a multiple of 1/65536: 16-bit draws cost half of 32-bit ones
 
 
+def dropout(xp: Any, x: Array, draws: Array, threshold: int, scale: float, out: Array) -> None:
+    """out = x * scale where the draw is at least the threshold, else 0; out may be x.
+
+    x and out [...] of the same shape, draws uint16 [N] for all their elements.
+    """
+    kept = xp.greater_equal(draws, threshold).reshape(x.shape)
+    xp.multiply(x, kept, out=out)
+    out *= scale
+
+
 class Dropout:
-    """Drops each element of an array of ``shape`` with probability ``p``."""
+    """Drops each element of an array of at most ``shape`` with probability ``p``."""
 
     def __init__(self, backend: Backend, shape: tuple[int, ...], p: float) -> None:
         self.backend = backend
         self.threshold = min(round(p * _DRAWS), _DRAWS - 1)
+        self.scale = _DRAWS / (_DRAWS - self.threshold)
         self.dropped = False
         if self.threshold:
-            self.draws = backend.empty(shape, np.uint16)
-            self.mask = backend.empty(shape)
+            self.draws = backend.empty((math.prod(shape),), np.uint16)
             self.output = backend.empty(shape)
+        self._dropout = backend.kernel("dropout", dropout)
 
     def forward(self, x: Array, rng: np.random.Generator | None) -> Array:
-        """x * mask / (1 - p), in a buffer of its own; ``x`` itself without an ``rng``.
+        """x [n, ...] with some elements dropped, in a buffer of its own; ``x`` without ``rng``.
 
-        The mask is drawn on the host, so that it is the same for every device.
+        The draws are made on the host, so that they are the same on every device.
         """
         self.dropped = rng is not None and self.threshold > 0
         if rng is None or not self.dropped:
             return x
-        draws = rng.integers(0, _DRAWS, size=self.draws.shape, dtype=np.uint16)
-        self.backend.to_device(draws, out=self.draws)
-        xp = self.backend.xp
-        xp.greater_equal(self.draws, self.threshold, out=self.mask)
-        self.mask *= _DRAWS / (_DRAWS - self.threshold)
-        return xp.multiply(x, self.mask, out=self.output)
+        out = self.output[: len(x)]
+        draws = np.frombuffer(rng.bytes(2 * x.size), np.uint16)
+        self.drawn = self.backend.to_device(draws, out=self.draws[: x.size])
+        self._dropout(self.backend.xp, x, self.drawn, self.threshold, self.scale, out)
+        return out
 
     def backward(self, dy: Array) -> Array:
-        """dy <- dy * mask / (1 - p), in place, with the mask of the last ``forward``."""
+        """dy with the same elements dropped, in place."""
         if self.dropped:
-            dy *= self.mask
+            self._dropout(self.backend.xp, dy, self.drawn, self.threshold, self.scale, dy)
         return dy

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from charrnn.backend import Array, Backend
 
 
 class Embedding:
-    """Rows of ``weight`` [V, E] for ids [T, B]."""
+    """Rows of ``weight`` [V, E] for ids [T, B], each row that occurs taken once.
 
-    def __init__(
-        self, backend: Backend, weight: Array, grad: Array | None, seq_len: int, batch: int
-    ) -> None:
-        self.backend, self.weight, self.grad = backend, weight, grad
-        self.output = backend.empty((seq_len, batch, weight.shape[1]))
+    Of a small vocabulary all rows are taken as they stand. ``rows`` [U, E] are those of the
+    last call, ``symbols`` [U] their ids on the host.
+    """
 
-    def forward(self, ids: Array) -> Array:
-        """ids [T, B] -> [T, B, E]"""
-        self.ids = ids.reshape(-1)
-        self.backend.gather(self.weight, self.ids, out=self.output.reshape(self.ids.size, -1))
-        return self.output
+    def __init__(self, backend: Backend, weight: Array, seq_len: int, batch: int) -> None:
+        self.backend, self.weight = backend, weight
+        V, E = weight.shape
+        self.capacity = min(V, seq_len * batch)
+        self.whole = seq_len * batch >= V
+        self.symbols = np.arange(V)
+        self.index = backend.empty((seq_len * batch,), np.int64)
+        self.ids = backend.empty((self.capacity,), np.int64)
+        self.picked = backend.empty((0 if self.whole else self.capacity, E))
 
-    def backward(self, dy: Array) -> None:
-        """Adds to the gradient of the table; dy [T, B, E]."""
-        self.backend.scatter_add(self.grad, self.ids, dy.reshape(self.ids.size, -1))
+    def forward(self, ids: np.ndarray) -> tuple[Array, Array]:
+        """Host ids [T, B] -> rows [U, E] and the row of each position, index [T*B]."""
+        if self.whole:
+            self.rows = self.weight
+            self.backend.to_device(ids.reshape(-1), out=self.index)
+        else:
+            self.symbols, index = np.unique(ids.reshape(-1), return_inverse=True)
+            self.backend.to_device(index, out=self.index)
+            U = len(self.symbols)
+            self.backend.to_device(self.symbols, out=self.ids[:U])
+            self.rows = self.backend.gather(self.weight, self.ids[:U], out=self.picked[:U])
+        return self.rows, self.index

@@ -6,67 +6,72 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend import Array, Backend
+from charrnn.backend import Array, Backend, Weight
+
+#: Logits at a time: of a large vocabulary those of a whole window would fill the memory.
+MAX_LOGITS = 2**23
 
 
-def cross_entropy(xp: Any, logits: Array, targets: Array, rows: Array) -> Array:
-    """-log softmax(logits)[target] in nats: logits [N, V], targets and rows (0..N-1) [N] -> [N].
+def cross_entropy(xp: Any, logits: Array, targets: Array, losses: Array, scale: float) -> None:
+    """losses = -log softmax(logits)[target] in nats; logits [N, V], targets and losses [N].
 
     The row's maximum is taken off first, so that no exponential overflows. ``logits`` becomes
-    the softmax probabilities, which ``cross_entropy_backward`` starts from.
+    the gradient of ``scale`` times the sum of the losses: scale * (softmax - onehot(target)).
+    With a scale of 0 there is no gradient; ``logits`` is used up all the same.
     """
+    rows = xp.arange(len(targets))
     logits -= xp.max(logits, axis=1, keepdims=True)
     target_logits = logits[rows, targets]
     xp.exp(logits, out=logits)
     total = xp.sum(logits, axis=1, keepdims=True)
-    logits /= total
-    return xp.log(total[:, 0]) - target_logits
-
-
-def cross_entropy_backward(probabilities: Array, targets: Array, rows: Array) -> Array:
-    """Gradient of the mean loss, in place: d logits = (p - onehot(target)) / N, [N, V]."""
-    probabilities[rows, targets] -= 1
-    probabilities *= 1 / len(rows)
-    return probabilities
+    xp.subtract(xp.log(total[:, 0]), target_logits, out=losses)
+    if scale:
+        total /= scale
+        logits /= total
+        logits[rows, targets] -= scale
 
 
 class Head:
-    """Linear decoder ``h weight^T + bias`` (weight [V, H], bias [V]) and its loss."""
+    """Linear decoder ``h weight^T + bias`` (weight [V, H], bias [V]) and its loss, for N rows."""
 
     def __init__(
         self,
         backend: Backend,
-        weight: Array,
+        weight: Weight,
         bias: Array,
         grads: tuple[Array, Array] | None,
-        seq_len: int,
-        batch: int,
+        rows: int,
     ) -> None:
         self.backend, self.weight, self.bias, self.grads = backend, weight, bias, grads
-        N, (V, H) = seq_len * batch, weight.shape
-        self.logits = backend.empty((N, V))
-        self.rows = backend.to_device(np.arange(N))
+        V, H = weight.array.shape
+        self.chunk = min(rows, max(1, MAX_LOGITS // V))
+        self.room = backend.empty((self.chunk, V))
+        self.targets = backend.empty((rows,), np.int64)
+        self.losses = backend.empty((rows,))
         if grads is not None:
-            self.dh = backend.empty((seq_len, batch, H))
+            self.dh = backend.empty((rows, H))
+        self._cross_entropy = backend.kernel("cross_entropy", cross_entropy)
 
-    def forward(self, h: Array) -> Array:
-        """h [T, B, H] -> logits [T*B, V]"""
-        self.h = h.reshape(-1, h.shape[-1])
-        self.backend.gemm(self.h, self.weight.T, out=self.logits)
-        self.logits += self.bias
-        return self.logits
+    def logits(self, h: Array) -> Array:
+        """h [n, H] -> logits [n, V]"""
+        fits = len(h) <= self.chunk
+        out = self.room[: len(h)] if fits else self.backend.empty((len(h), len(self.bias)))
+        self.backend.linear(h, self.weight, out, self.bias)
+        return out
 
-    def loss(self, targets: Array) -> Array:
-        """Cross-entropy of each position in nats; targets [T, B] -> [T*B]."""
-        self.targets = targets.reshape(-1)
-        return cross_entropy(self.backend.xp, self.logits, self.targets, self.rows)
+    def loss(self, h: Array, targets: np.ndarray[Any, Any], scale: float = 0.0) -> Array:
+        """Cross-entropy of each position in nats: h [N, H], host targets [N] -> [N].
 
-    def backward(self) -> Array:
-        """Gradient of the mean loss: fills ``grads`` and gives dh [T, B, H]."""
-        assert self.grads is not None
-        dweight, dbias = self.grads
-        dlogits = cross_entropy_backward(self.logits, self.targets, self.rows)
-        self.backend.gemm(dlogits.T, self.h, out=dweight)
-        self.backend.xp.sum(dlogits, axis=0, out=dbias)
-        self.backend.gemm(dlogits, self.weight, out=self.dh.reshape(self.h.shape))
-        return self.dh
+        With a ``scale``, also the gradients of scale times their sum: ``grads`` and ``dh``.
+        """
+        self.backend.to_device(targets, out=self.targets)
+        xp = self.backend.xp
+        for start in range(0, len(h), self.chunk):
+            part = slice(start, start + self.chunk)
+            logits = self.logits(h[part])
+            self._cross_entropy(xp, logits, self.targets[part], self.losses[part], scale)
+            if scale:
+                assert self.grads is not None
+                self.backend.linear_gradient(logits, h[part], *self.grads, add=start > 0)
+                self.backend.linear_backward(logits, self.weight, self.dh[part])
+        return self.losses

@@ -1,28 +1,90 @@
 """One recurrent layer over a window: the loop over time, its memory, and every matrix product.
 
-Forward there is one input product for all time steps before the loop and one recurrent
-product a step; backward there is one recurrent product a step, and each weight gradient is a
-single product over the whole window after the loop (backpropagation through time, Werbos 1990).
+Forward there is one input product before the loop and one recurrent product a step; backward
+there is one recurrent product a step, and each weight gradient is a single product over the
+whole window after the loop (backpropagation through time, Werbos 1990).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from charrnn.backend import Array, Backend
+from charrnn.backend import Array, Backend, Weight
 from charrnn.cells import Cell
 
 
-class _Step(NamedTuple):
-    """Views into the buffers of one time step, made once."""
+class Memory(NamedTuple):
+    """What a scan remembers of T steps of B sequences; K gates, S states, hidden size H."""
 
-    t: int
     gates: Array
+    """[T, B, K*H]: input products, then activated gates, then their gradients."""
     drecurrent: Array
-    previous: list[Array]
-    state: list[Array]
+    """[T, B, K*H]: gradients of the recurrent products; for an additive cell, ``gates``."""
+    states: Array
+    """[S, T+1, B, H]; before the first step at 0, or at T where time runs backwards."""
     saved: Array
+    """[T, n, B, H]"""
+    recurrent: Array
+    """[B, K*H]"""
+    dstate: Array
+    """[S, B, H]: gradients of the states between two steps."""
+    scratch: Array
+    """[2, B, H]"""
+
+    def step(self, t: int, reverse: bool) -> tuple[list[Array], list[Array]]:
+        """The states before and after step ``t``, [B, H] each."""
+        before, after = (t + 1, t) if reverse else (t, t + 1)
+        return [s[before] for s in self.states], [s[after] for s in self.states]
+
+
+def _order(memory: Memory, reverse: bool) -> Sequence[int]:
+    T = memory.gates.shape[0]
+    return range(T - 1, -1, -1) if reverse else range(T)
+
+
+def scan_forward(
+    backend: Backend, cell: Cell, memory: Memory, weight_hh: Weight, bias_hh: Array, reverse: bool
+) -> None:
+    """All time steps from the input products in ``memory.gates`` on."""
+    for t in _order(memory, reverse):
+        previous, state = memory.step(t, reverse)
+        bias = None if cell.additive else bias_hh
+        backend.linear(previous[0], weight_hh, memory.recurrent, bias)
+        cell.forward(
+            backend.xp,
+            memory.gates[t],
+            memory.recurrent,
+            previous,
+            state,
+            memory.saved[t],
+            memory.scratch,
+        )
+
+
+def scan_backward(
+    backend: Backend, cell: Cell, memory: Memory, weight_hh: Weight, dy: Array, reverse: bool
+) -> None:
+    """All time steps in the other order: from dy [T, B, H] and ``memory.dstate`` to gradients.
+
+    They replace ``memory.gates``, and ``memory.dstate`` those of the states before the scan.
+    """
+    dstate, dproduct = list(memory.dstate), memory.scratch[0]
+    for t in reversed(_order(memory, reverse)):
+        previous, state = memory.step(t, reverse)
+        dstate[0] += dy[t]
+        cell.backward(
+            backend.xp,
+            memory.gates[t],
+            memory.saved[t],
+            previous,
+            state,
+            dstate,
+            memory.drecurrent[t],
+            memory.scratch,
+        )
+        backend.linear_backward(memory.drecurrent[t], weight_hh, dproduct)
+        dstate[0] += dproduct
 
 
 class Scan:
@@ -32,132 +94,107 @@ class Scan:
     [K*H] (K gates, hidden size H, input size I); gradients are written, not added. ``grads``
     None: forward only. Buffers are made here once; results are views into them, valid until
     the next call.
+
+    The input is x [N, I] with N = T*B, or the rows that occur in it [U, I] and for each
+    position the number of its row, ``index`` [N]: then the input product is one of U rows.
+    ``rows`` is the largest such U, if there may be any.
     """
 
     def __init__(
         self,
         backend: Backend,
         cell: Cell,
-        weights: Mapping[str, Array],
+        weights: Mapping[str, Any],
         grads: Mapping[str, Array] | None,
         seq_len: int,
         batch: int,
         *,
         reverse: bool = False,
+        rows: int = 0,
     ) -> None:
         self.backend, self.cell = backend, cell
         self.weights, self.grads = weights, grads
         self.reverse = reverse
-        KH, input_size = weights["weight_ih"].shape
-        H = weights["weight_hh"].shape[1]
-        self.gates = backend.empty((seq_len, batch, KH))
-        # The state before the first step of the scan stands at one end: [0], or [T] in reverse.
-        self.states = [backend.zeros((seq_len + 1, batch, H)) for _ in cell.states]
-        self.saved = backend.empty((seq_len, cell.saved, batch, H))
-        self.recurrent = backend.empty((batch, KH))
-        self.scratch = backend.empty((2, batch, H))
-        # A contiguous right operand is what BLAS is quickest with; for one step it does not pay.
-        self.weight_hh_t = backend.empty((H, KH)) if seq_len > 1 else None
-        if grads is not None:
-            self.dx = backend.empty((seq_len, batch, input_size))
-            self.dstate = [backend.empty((batch, H)) for _ in cell.states]
-            self.dproduct = backend.empty((batch, H))
+        KH, input_size = weights["weight_ih"].array.shape
+        H = weights["weight_hh"].array.shape[1]
+        gates = backend.empty((seq_len, batch, KH))
         separate = grads is not None and not cell.additive
-        self.drecurrent = backend.empty(self.gates.shape) if separate else self.gates
-        self.steps = [self._step(t) for t in range(seq_len)]
-        if reverse:
-            self.steps.reverse()
-
-    def _step(self, t: int) -> _Step:
-        before, after = (t + 1, t) if self.reverse else (t, t + 1)
-        return _Step(
-            t=t,
-            gates=self.gates[t],
-            drecurrent=self.drecurrent[t],
-            previous=[s[before] for s in self.states],
-            state=[s[after] for s in self.states],
-            saved=self.saved[t],
+        self.memory = Memory(
+            gates=gates,
+            drecurrent=backend.empty(gates.shape) if separate else gates,
+            states=backend.zeros((len(cell.states), seq_len + 1, batch, H)),
+            saved=backend.empty((seq_len, cell.saved, batch, H)),
+            recurrent=backend.empty((batch, KH)),
+            dstate=backend.zeros((len(cell.states), batch, H)),
+            scratch=backend.empty((2, batch, H)),
         )
+        self.bias = backend.empty((KH,))
+        self.products = backend.empty((rows, KH))
+        if grads is not None:
+            self.dx = backend.empty((rows or seq_len * batch, input_size))
+        self._forward = backend.kernel("scan_forward", scan_forward)
+        self._backward = backend.kernel("scan_backward", scan_backward)
 
     @property
     def initial(self) -> list[Array]:
         """The states [B, H] before the first step; write to them to set them."""
-        return self.steps[0].previous
+        return [s[-1 if self.reverse else 0] for s in self.memory.states]
 
     @property
     def final(self) -> list[Array]:
         """The states [B, H] after the last step."""
-        return self.steps[-1].state
+        return [s[0 if self.reverse else -1] for s in self.memory.states]
 
     @property
     def output(self) -> Array:
         """h of every time step, in the order of time [T, B, H]."""
-        return self.states[0][:-1] if self.reverse else self.states[0][1:]
+        return self.memory.states[0][:-1] if self.reverse else self.memory.states[0][1:]
 
-    def forward(self, x: Array) -> Array:
-        """x [T, B, I] -> h [T, B, H], from ``initial`` on."""
-        xp, cell, w, gemm = self.backend.xp, self.cell, self.weights, self.backend.gemm
-        gates = self.gates.reshape(-1, self.gates.shape[-1])
-        self.x = x.reshape(-1, x.shape[-1])
-        gemm(self.x, w["weight_ih"].T, out=gates)
-        gates += w["bias_ih"]
-        if cell.additive:  # one pass over the window instead of one a step
-            gates += w["bias_hh"]
-        if self.weight_hh_t is None:
-            weight_hh_t = w["weight_hh"].T
+    def forward(self, x: Array, index: Array | None = None) -> Array:
+        """x [N, I], or [U, I] with ``index`` [N] -> h [T, B, H], from ``initial`` on."""
+        backend, w, memory = self.backend, self.weights, self.memory
+        gates = memory.gates.reshape(-1, memory.gates.shape[-1])
+        self.x, self.index, bias = x, index, w["bias_ih"]
+        if self.cell.additive:  # one sum instead of one a step
+            bias = backend.xp.add(bias, w["bias_hh"], out=self.bias)
+        if index is None:
+            backend.linear(x, w["weight_ih"], gates, bias)
         else:
-            weight_hh_t = self.weight_hh_t
-            weight_hh_t[...] = w["weight_hh"].T
-        recurrent, scratch, bias_hh = self.recurrent, self.scratch, w["bias_hh"]
-        for step in self.steps:
-            gemm(step.previous[0], weight_hh_t, out=recurrent)
-            if not cell.additive:
-                recurrent += bias_hh
-            cell.forward(xp, step.gates, recurrent, step.previous, step.state, step.saved, scratch)
+            products = self.products[: len(x)]
+            backend.linear(x, w["weight_ih"], products, bias)
+            backend.gather(products, index, out=gates)
+        self._forward(backend, self.cell, memory, w["weight_hh"], w["bias_hh"], self.reverse)
         return self.output
 
     def backward(self, dy: Array, dfinal: Sequence[Array] = ()) -> tuple[Array, list[Array]]:
         """Gradients from those of the output and, if given, of the final states.
 
-        dy [T, B, H], dfinal [B, H] each -> dx [T, B, I] and those of the initial states
+        dy [T, B, H], dfinal [B, H] each -> those of x and those of the initial states
         [B, H] each; fills ``grads``. Uses up what ``forward`` left: once for each forward pass.
         """
         assert self.grads is not None
-        xp, cell, w, g, gemm = (
-            self.backend.xp,
+        backend, cell, w, g, memory = (
+            self.backend,
             self.cell,
             self.weights,
             self.grads,
-            self.backend.gemm,
+            self.memory,
         )
-        for index, d in enumerate(self.dstate):
-            d[...] = dfinal[index] if dfinal else 0
-        dh, dproduct = self.dstate[0], self.dproduct
-        for step in reversed(self.steps):
-            dh += dy[step.t]
-            cell.backward(
-                xp,
-                step.gates,
-                step.saved,
-                step.previous,
-                step.state,
-                self.dstate,
-                step.drecurrent,
-                self.scratch,
-            )
-            gemm(step.drecurrent, w["weight_hh"], out=dproduct)
-            dh += dproduct
+        for k, dstate in enumerate(memory.dstate):
+            dstate[...] = dfinal[k] if dfinal else 0
+        self._backward(backend, cell, memory, w["weight_hh"], dy, self.reverse)
 
-        H = dh.shape[-1]
-        before = self.states[0][1:] if self.reverse else self.states[0][:-1]
-        dgates = self.gates.reshape(-1, self.gates.shape[-1])
-        drecurrent = self.drecurrent.reshape(dgates.shape)
-        gemm(dgates.T, self.x, out=g["weight_ih"])
-        gemm(drecurrent.T, before.reshape(-1, H), out=g["weight_hh"])
-        xp.sum(dgates, axis=0, out=g["bias_ih"])
-        if cell.additive:
-            g["bias_hh"][...] = g["bias_ih"]
-        else:
-            xp.sum(drecurrent, axis=0, out=g["bias_hh"])
-        gemm(dgates, w["weight_ih"], out=self.dx.reshape(-1, self.dx.shape[-1]))
-        return self.dx, self.dstate
+        before = memory.states[0][1:] if self.reverse else memory.states[0][:-1]
+        dgates = memory.gates.reshape(-1, memory.gates.shape[-1])
+        drecurrent = memory.drecurrent.reshape(dgates.shape)
+        h = before.reshape(len(dgates), -1)
+        backend.linear_gradient(drecurrent, h, g["weight_hh"], g["bias_hh"])
+        dproducts = dgates
+        if self.index is not None:
+            dproducts = self.products[: len(self.x)]
+            dproducts.fill(0)
+            backend.scatter_add(dproducts, self.index, dgates)
+        backend.linear_gradient(dproducts, self.x, g["weight_ih"], g["bias_ih"])
+        dx = self.dx[: len(self.x)]
+        backend.linear_backward(dproducts, w["weight_ih"], dx)
+        return dx, list(memory.dstate)

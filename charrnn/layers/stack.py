@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,18 +29,18 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 class Stack:
     """``layers`` scans on top of each other with dropout between them, as ``torch.nn.LSTM``.
 
-    ``params`` and ``grads`` (None: forward only) map PyTorch's names, ``weight_ih_l0`` and so
-    on, to arrays. ``directions`` lists for each layer's scans whether they run in reverse:
-    ``(False,)`` forward, ``(True,)`` backward, ``(False, True)`` bidirectional with both outputs
-    side by side (Schuster & Paliwal 1997). A scan in reverse beside another has names that
-    end in ``_reverse``.
+    ``weights`` and ``grads`` (None: forward only) map PyTorch's names, ``weight_ih_l0`` and so
+    on, to weights and arrays. ``directions`` lists for each layer's scans whether they run in
+    reverse: ``(False,)`` forward, ``(True,)`` backward, ``(False, True)`` bidirectional with
+    both outputs side by side (Schuster & Paliwal 1997). A scan in reverse beside another has
+    names that end in ``_reverse``. ``rows``: see ``Scan``.
     """
 
     def __init__(
         self,
         backend: Backend,
         cell: Cell,
-        params: Mapping[str, Array],
+        weights: Mapping[str, Any],
         grads: Mapping[str, Array] | None,
         layers: int,
         seq_len: int,
@@ -47,21 +48,28 @@ class Stack:
         *,
         directions: Sequence[bool] = (False,),
         dropout: float = 0.0,
+        rows: int = 0,
     ) -> None:
-        self.backend = backend
+        self.backend, self.shape = backend, (seq_len, batch)
         self.layers: list[list[Scan]] = []
         for layer in range(layers):
             scans = []
             for reverse in directions:
                 suffix = f"_l{layer}" + ("_reverse" if reverse and len(directions) > 1 else "")
-                weights = {name: params[name + suffix] for name in _NAMES}
-                dweights = grads and {name: grads[name + suffix] for name in _NAMES}
                 scans.append(
-                    Scan(backend, cell, weights, dweights, seq_len, batch, reverse=reverse)
+                    Scan(
+                        backend,
+                        cell,
+                        {name: weights[name + suffix] for name in _NAMES},
+                        grads and {name: grads[name + suffix] for name in _NAMES},
+                        seq_len,
+                        batch,
+                        reverse=reverse,
+                        rows=rows if layer == 0 else 0,
+                    )
                 )
             self.layers.append(scans)
-        hidden_size = self.layers[0][0].states[0].shape[-1]
-        shape = (seq_len, batch, hidden_size * len(directions))
+        shape = (seq_len * batch, self.layers[0][0].output.shape[-1] * len(directions))
         self.joined = [backend.empty(shape) for _ in range(layers)] if len(directions) > 1 else []
         self.dropouts = [Dropout(backend, shape, dropout) for _ in range(layers - 1)]
 
@@ -84,41 +92,47 @@ class Stack:
         """Start the next forward pass where the last one ended."""
         copy_states(self.initial, self.final)
 
-    def forward(self, x: Array, rng: np.random.Generator | None = None) -> Array:
-        """x [T, B, I] -> [T, B, D*H] for D directions, from ``initial`` on.
+    def forward(
+        self, x: Array, index: Array | None = None, rng: np.random.Generator | None = None
+    ) -> Array:
+        """x as for ``Scan`` -> [T*B, D*H] for D directions, from ``initial`` on.
 
         ``rng`` draws the dropout masks; None: no dropout.
         """
-        for index, scans in enumerate(self.layers):
-            if index:
-                x = self.dropouts[index - 1].forward(x, rng)
-            outputs = [scan.forward(x) for scan in scans]
-            x = self._join(index, outputs) if self.joined else outputs[0]
+        for layer, scans in enumerate(self.layers):
+            if layer:
+                x, index = self.dropouts[layer - 1].forward(x, rng), None
+            outputs = [scan.forward(x, index) for scan in scans]
+            x = self._join(layer, outputs)
         return x
 
-    def _join(self, index: int, outputs: list[Array]) -> Array:
-        joined, H = self.joined[index], outputs[0].shape[-1]
+    def _join(self, layer: int, outputs: list[Array]) -> Array:
+        H = outputs[0].shape[-1]
+        if len(outputs) == 1:
+            return outputs[0].reshape(-1, H)
+        joined = self.joined[layer]
         for d, output in enumerate(outputs):
-            joined[:, :, d * H : (d + 1) * H] = output
+            joined[:, d * H : (d + 1) * H] = output.reshape(-1, H)
         return joined
 
     def backward(self, dy: Array, dfinal: States | None = None) -> tuple[Array, States]:
         """Backward pass through all layers.
 
-        dy [T, B, D*H] and, if given, the gradients of the final states -> dx [T, B, I] and the
-        gradients of the initial states.
+        dy [T*B, D*H] and, if given, the gradients of the final states -> those of x and of the
+        initial states.
         """
         dinitial: States = []
-        for index in reversed(range(len(self.layers))):
-            scans = self.layers[index]
+        for layer in reversed(range(len(self.layers))):
+            scans = self.layers[layer]
+            dy = dy.reshape(*self.shape, -1)
             H, dx = dy.shape[-1] // len(scans), None
             for d in reversed(range(len(scans))):
-                dstates = dfinal[index * len(scans) + d] if dfinal else ()
+                dstates = dfinal[layer * len(scans) + d] if dfinal else ()
                 dpart, dstates = scans[d].backward(dy[:, :, d * H : (d + 1) * H], dstates)
                 dinitial.insert(0, dstates)
                 if dx is None:
                     dx = dpart
                 else:
                     dx += dpart
-            dy = self.dropouts[index - 1].backward(dx) if index else dx
+            dy = self.dropouts[layer - 1].backward(dx) if layer else dx
         return dy, dinitial

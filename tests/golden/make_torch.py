@@ -29,7 +29,7 @@ def main() -> None:
     for cell in sorted(CELLS):
         for layers in (1, 2):
             for direction in DIRECTIONS:
-                case = Case.make(cell, layers, direction, STEPS)
+                case = Case.make("numpy", cell, layers, direction, STEPS)
                 dy, dfinal = case.upstream()
                 params = {name: np.array(value) for name, value in case.params.items()}
                 inputs = {"x": case.x, "dy": dy, "params": case.params.flat}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,42 @@ DIRECTIONS = {"forward": (False,), "reverse": (True,), "both": (False, True)}
 cells = pytest.mark.parametrize("cell", sorted(CELLS))
 directions = pytest.mark.parametrize("direction", DIRECTIONS)
 layers = pytest.mark.parametrize("layers", [1, 2, 3])
+#: Where the mathematics is checked: see ``exact``.
+backends = pytest.mark.parametrize("backend", ["numpy", "fused"])
+#: Likewise of a whole model, whose batch is cut into parts for two threads.
+model_backends = pytest.mark.parametrize("backend", ["numpy", "fused", "fused-2"])
 
 INPUT, HIDDEN = 2, 3
+
+
+@functools.cache
+def cpu_backend(name: str, dtype: Any) -> Backend:
+    """``numpy``, ``fused`` with one thread or ``fused-N`` with N; each is made once."""
+    if name == "numpy":
+        return NumpyBackend(dtype)
+    from charrnn.backend.fused import FusedBackend
+
+    return FusedBackend(dtype, threads=int(name.partition("-")[2] or 1))
+
+
+def exact(name: str) -> Backend:
+    """A backend by its name, in float64."""
+    return cpu_backend(name, np.float64)
+
+
+def weights_of(backend: Backend, params: Buffer) -> dict[str, Any]:
+    """Parameters as a stack takes them: matrices as weights, biases as they are."""
+    return {
+        name: backend.weight(view, backward=True) if "weight" in name else view
+        for name, view in params.items()
+    }
+
+
+def refresh(weights: dict[str, Any]) -> None:
+    """Take over a change of the parameters."""
+    for name, weight in weights.items():
+        if "weight" in name:
+            weight.refresh()
 
 
 def model_config(cell: str, **sizes: Any) -> ModelConfig:
@@ -32,38 +67,70 @@ def model_config(cell: str, **sizes: Any) -> ModelConfig:
 
 @dataclass
 class Case:
-    """A stack in float64, its parameters, an input [T, B, I] and initial states [B, H]."""
+    """A stack in float64, its parameters, an input [T, B, I] and initial states [B, H].
+
+    Outputs and gradients are handed out as copies, [T, B, ...].
+    """
 
     backend: Backend
     stack: Stack
     params: Buffer
+    weights: dict[str, Any]
     grads: Buffer
     x: np.ndarray[Any, Any]
     states: list[list[np.ndarray[Any, Any]]]
 
     @classmethod
     def make(
-        cls, cell: str, layers: int, direction: str, steps: int, batch: int = 2, seed: int = 0
+        cls,
+        backend: str,
+        cell: str,
+        layers: int,
+        direction: str,
+        steps: int,
+        batch: int = 2,
+        seed: int = 0,
+        **options: Any,
     ) -> Case:
-        backend = NumpyBackend(np.float64)
+        """``options`` are those of ``Stack``."""
+        made = exact(backend)
         rng = np.random.default_rng(seed)
         reverse = DIRECTIONS[direction]
         shapes = recurrent_shapes(
             CELLS[cell], INPUT, HIDDEN, layers, bidirectional=len(reverse) == 2
         )
-        params, grads = Buffer(backend, shapes), Buffer(backend, shapes)
+        params, grads = Buffer(made, shapes), Buffer(made, shapes)
         params.flat[...] = rng.normal(scale=0.6, size=params.flat.shape)
-        stack = Stack(backend, CELLS[cell], params, grads, layers, steps, batch, directions=reverse)
+        weights = weights_of(made, params)
+        stack = Stack(
+            made, CELLS[cell], weights, grads, layers, steps, batch, directions=reverse, **options
+        )
         x = rng.normal(size=(steps, batch, INPUT))
         states = [[rng.normal(size=s.shape) * 0.5 for s in scan] for scan in stack.initial]
-        return cls(backend, stack, params, grads, x, states)
+        return cls(made, stack, params, weights, grads, x, states)
 
     def forward(
-        self, x: np.ndarray[Any, Any] | None = None, states: Any = None
+        self,
+        x: np.ndarray[Any, Any] | None = None,
+        states: Any = None,
+        index: np.ndarray[Any, Any] | None = None,
     ) -> np.ndarray[Any, Any]:
-        """The output [T, B, D*H] from these states on (by default the case's), copied."""
+        """The output from these states on (by default the case's).
+
+        x [T, B, I] (by default the case's) or, with ``index`` [T, B] into it, a table [U, I].
+        """
+        refresh(self.weights)
         copy_states(self.stack.initial, self.states if states is None else states)
-        return np.array(self.stack.forward(self.x if x is None else x))
+        rows = np.ascontiguousarray(self.x if x is None else x).reshape(-1, INPUT)
+        y = self.stack.forward(rows, None if index is None else index.reshape(-1))
+        return np.array(y).reshape(*self.stack.shape, -1)
+
+    def backward(
+        self, dy: np.ndarray[Any, Any], dfinal: States | None = None
+    ) -> tuple[np.ndarray[Any, Any], States]:
+        """Gradients of x, [T*B, I] or [U, I], and of the initial states."""
+        dx, dstates = self.stack.backward(dy.reshape(-1, dy.shape[-1]), dfinal)
+        return np.array(dx), clone(dstates)
 
     def upstream(self, seed: int = 1) -> tuple[np.ndarray[Any, Any], States]:
         """Random gradients of the output and of the final states."""
@@ -75,11 +142,11 @@ class Case:
         """Outputs and all gradients, under the names that the PyTorch oracle gives them."""
         found = {"y": self.forward()}
         final = clone(self.stack.final)
-        dx, dstates = self.stack.backward(dy, dfinal)
-        found |= {"d x": np.array(dx)}
+        dx, dstates = self.backward(dy, dfinal)
+        found |= {"d x": dx.reshape(self.x.shape)}
         for name, states in (("final", final), ("d state", dstates)):
             for scan, values in enumerate(states):
-                found |= {f"{name}.{scan}.{k}": np.array(v) for k, v in enumerate(values)}
+                found |= {f"{name}.{scan}.{k}": v for k, v in enumerate(values)}
         return found | {f"d {name}": np.array(g) for name, g in self.grads.items()}
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.backend.numpy_backend import ArrayBackend
+
 #: What the core uses; each is in CuPy under this name, with the same ``axis`` and ``out``.
 _FUNCTIONS = {
-    *("divide", "exp", "greater_equal", "log", "max", "maximum", "mean", "minimum"),
-    *("multiply", "sign", "sqrt", "subtract", "sum", "tanh", "vdot"),
+    *("add", "arange", "concatenate", "divide", "exp", "greater_equal", "log", "matmul", "max"),
+    *("maximum", "mean", "minimum", "multiply", "sign", "sqrt", "subtract", "sum", "tanh", "vdot"),
 }
 
 
@@ -27,8 +29,8 @@ def _unwrap(value: Any) -> Any:
         return value.array
     if isinstance(value, np.ndarray):
         raise HostAccessError("a NumPy array among device arrays")
-    if isinstance(value, tuple):
-        return tuple(_unwrap(v) for v in value)
+    if isinstance(value, tuple | list):
+        return type(value)(_unwrap(v) for v in value)
     return value
 
 
@@ -118,7 +120,7 @@ class _Module:
         return call
 
 
-class StrictBackend:
+class StrictBackend(ArrayBackend):
     """A ``Backend`` over ``DeviceArray``; ``copies`` counts those to the host."""
 
     name = "strict"
@@ -148,10 +150,6 @@ class StrictBackend:
         assert isinstance(array, DeviceArray)
         self.copies += 1
         return array.array.copy()
-
-    def gemm(self, a: Any, b: Any, out: Any) -> Any:
-        np.matmul(_unwrap(a), _unwrap(b), out=_unwrap(out))
-        return out
 
     def gather(self, table: Any, ids: Any, out: Any) -> Any:
         out.array[...] = _unwrap(table)[_unwrap(ids)]

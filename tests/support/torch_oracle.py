@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from charrnn.config import ModelConfig
 
+torch.set_num_threads(1)  # the matrices are tiny
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 _MODULES = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN, "rnn_relu": nn.RNN}

@@ -1,0 +1,89 @@
+"""A cell's loop over time, forward and backward, as one function for each cell.
+
+Made from the cell's own pointwise functions by tracing them: see ``trace.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from charrnn.backend.fused import trace
+from charrnn.backend.fused.compile import Shape
+from charrnn.backend.fused.emit import I64, POINTER, Kernel, Pointer, Value
+from charrnn.backend.fused.trace import CellTrace
+
+#: Arguments: pointers, integers. ``back`` is 1 where time runs backwards, else 0.
+FORWARD = "gates recurrent weight bias states saved", "T B H back"
+BACKWARD = "gates drecurrent weight states saved dstate dy", "T B H back dy_row"
+
+
+def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
+    """Emit ``forward`` and ``backward``; they call ``gemm`` of ``products.py``."""
+    gemm = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [I64] * 7), "gemm")
+    with Kernel(module, shape, "forward", *FORWARD) as k:
+        gates, recurrent, weight, bias, states, _ = k[FORWARD[0]]
+        T, B, H, back = k[FORWARD[1]]
+        width = H * cell.gates
+        with k.loop(0, T) as s:
+            t = back * (T - 1) + s * (1 - back * 2)
+            k.call(gemm, states + (t + back) * B * H, weight, bias, recurrent,
+                   H, 1, 0, width, B, H, width)  # fmt: skip
+            _each_element(k, cell, cell.forward, t, states)  # reads no dy
+
+    with Kernel(module, shape, "backward", *BACKWARD) as k:
+        gates, drecurrent, weight, *_, dstate, dy = k[BACKWARD[0]]
+        T, B, H, back, dy_row = k[BACKWARD[1]]
+        width = H * cell.gates
+        with k.loop(0, T) as s:
+            t = (1 - back) * (T - 1) - s * (1 - back * 2)
+            _each_element(k, cell, cell.backward, t, dy + t * B * dy_row)
+            product = gates if cell.additive else drecurrent
+            k.call(gemm, product + t * B * width, weight, dstate, dstate,
+                   width, 1, H, H, B, width, H)  # fmt: skip
+
+
+def _each_element(
+    k: Kernel, cell: CellTrace, changes: dict[tuple[str, Any], Any], t: Value, dy: Pointer
+) -> None:
+    """One step's pointwise part: all it reads of an element, then all it writes."""
+    sizes: list[Value] = k["T B H back"]
+    T, B, H, back = sizes
+    arguments: dict[str, Pointer] = k.arguments
+
+    with k.loop(0, B) as b:
+
+        def place(name: str, index: tuple[int, ...]) -> Pointer:
+            if name in ("gates", "drecurrent"):
+                return arguments[name] + ((t * B + b) * cell.gates + index[1]) * H
+            if name == "recurrent":
+                return arguments[name] + (b * cell.gates + index[1]) * H
+            if name == "dy":
+                dy_row: Value = k["dy_row"]
+                return dy + b * dy_row
+            if name == "saved":
+                return arguments[name] + ((t * cell.saved + index[0]) * B + b) * H
+            if name == "dstate":
+                return arguments[name] + (B * index[0] + b) * H
+            at = t + (back if name == "previous" else 1 - back)
+            return arguments["states"] + (((T + 1) * index[0] + at) * B + b) * H
+
+        places: dict[Any, Pointer] = {}
+
+        def row(name: str, index: tuple[int, ...]) -> Pointer:
+            if (name, index) not in places:
+                places[name, index] = place(name, index)
+            return places[name, index]
+
+        for name, index in [*trace.reads(list(changes.values())), *changes]:
+            row(name, index)  # outside of the loop over vectors
+
+        def body(j: Value, mask: Value | None) -> None:
+            values = trace.emit(
+                k, list(changes.values()), lambda name, index: (row(name, index) + j).vector(mask)
+            )
+            for (name, index), value in zip(changes, values, strict=True):
+                (row(name, index) + j).store_vector(value, mask)
+
+        k.each_vector(H, body)

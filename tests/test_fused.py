@@ -1,0 +1,890 @@
+"""The compiled kernels: each against the function that it stands for, and how they are kept.
+
+The mathematics of the layers is checked on them elsewhere; here it is shapes, values and memory.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from charrnn.backend import NumpyBackend, select_backend
+from charrnn.backend.fused import FusedBackend
+from charrnn.backend.fused import compile as compiler
+from charrnn.backend.fused.trace import CellTrace, UpdateTrace
+from charrnn.cells import CELLS
+from charrnn.cells.base import Cell, sigmoid, split
+from charrnn.config import SampleConfig, TrainConfig
+from charrnn.layers import Scan, cross_entropy
+from charrnn.layers.dropout import dropout
+from charrnn.model import Model
+from charrnn.optim import OPTIMIZERS, Optimizer, sum_of_squares
+from charrnn.params import initial_values
+from charrnn.sampling import generate, pick
+from tests.support.stacks import cells, cpu_backend, model_config
+
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+#: One at a time among ordinary numbers.
+SPECIAL = [0.0, -1e-40, 100.0, -100.0, 1e4, np.inf, -np.inf, np.nan]
+specials = pytest.mark.parametrize("special", SPECIAL, ids=str)
+
+
+def fused(dtype: Any, threads: int = 1) -> FusedBackend:
+    return cpu_backend(f"fused-{threads}", dtype)
+
+
+def assert_close(found, expected, magnitude=0.0, ulps: float = 4, name: str = "") -> None:
+    """Equal up to so many units in the last place of ``expected`` plus ``magnitude``.
+
+    ``magnitude`` is that of the terms which cancel in it. What is not finite lies where it should.
+    """
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[~finite], expected[~finite], err_msg=name)
+    allowed = ulps * np.finfo(found.dtype).eps * (np.abs(expected) + magnitude)
+    excess = np.abs(found[finite] - expected[finite]) - allowed[finite]
+    assert np.all(excess <= 0), f"{name}: {excess.max()} too far off"
+
+
+def test_every_kernel_that_the_core_asks_for_is_here():
+    """And has a test below: a new one fails this."""
+    package = Path(sys.modules["charrnn"].__file__).parent
+    asked = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "kernel":
+                asked.add(node.args[0].value)
+    tested = {"scan_forward", "scan_backward", "cross_entropy", "sum_of_squares", "dropout"}
+    tested |= {"update", "generate"}
+    assert asked == tested
+    for name in asked:
+        assert fused(np.float32).kernel(name, sum_of_squares) is not sum_of_squares, name
+
+
+# Recurrence
+
+
+class ScanCase(NamedTuple):
+    """What a scan reads, in float64; I = 3 inputs."""
+
+    weights: dict[str, np.ndarray]
+    x: np.ndarray
+    states: np.ndarray
+    dy: np.ndarray
+    dfinal: np.ndarray
+
+    @classmethod
+    def make(cls, cell: str, T: int, B: int, H: int) -> ScanCase:
+        rng = np.random.default_rng([T, B, H])
+        K, S, scale = len(CELLS[cell].gates), len(CELLS[cell].states), 1 / np.sqrt(H)
+        weights = {
+            "weight_ih": rng.normal(size=(K * H, 3)) * 0.5,
+            "weight_hh": rng.normal(size=(K * H, H)) * scale,
+            "bias_ih": rng.normal(size=K * H) * 0.5,
+            "bias_hh": rng.normal(size=K * H) * 0.5,
+        }
+        x, dy = rng.normal(size=(T * B, 3)), rng.normal(size=(T, B, 2 * H))
+        states, dfinal = rng.normal(size=(2, S, B, H))
+        return cls(weights, x, states, dy, dfinal)
+
+    def run(self, backend: Any, cell: str, reverse: bool, strided: bool) -> dict[str, np.ndarray]:
+        """Everything that a scan computes; ``strided``: dy is one direction's half of both."""
+        T, B, H = *self.dy.shape[:2], self.dy.shape[2] // 2
+        arrays = {name: value.astype(backend.dtype) for name, value in self.weights.items()}
+        weights = {
+            name: backend.weight(a, backward=True) if a.ndim == 2 else a
+            for name, a in arrays.items()
+        }
+        grads = {name: np.full_like(a, np.nan) for name, a in arrays.items()}
+        scan = Scan(backend, CELLS[cell], weights, grads, T, B, reverse=reverse)
+        for to, state in zip(scan.initial, self.states, strict=True):
+            to[...] = state
+        y = scan.forward(self.x.astype(backend.dtype)).copy()
+        final = np.array(scan.final)
+        dy = self.dy.astype(backend.dtype)[:, :, H:]
+        dfinal = list(self.dfinal.astype(backend.dtype))
+        dx, dstates = scan.backward(dy if strided else np.ascontiguousarray(dy), dfinal)
+        found = {"y": y, "final": final, "dx": dx, "dstates": np.array(dstates)}
+        return found | {f"d {name}": gradient for name, gradient in grads.items()}
+
+
+#: T, B, H: below, at and above what a vector and a panel hold, with rows of one tile and of more.
+SCANS = [(1, 1, 1), (2, 1, 3), (5, 2, 8), (2, 3, 16), (5, 4, 17), (1, 5, 32), (2, 15, 33)]
+SCANS += [(1, 31, 3), (2, 31, 65)]
+
+
+@dtypes
+@cells
+@pytest.mark.parametrize("T, B, H", SCANS)
+@pytest.mark.parametrize("reverse, strided", [(False, False), (False, True), (True, True)])
+def test_scan(dtype, cell, T, B, H, reverse, strided):
+    case = ScanCase.make(cell, T, B, H)
+    expected = case.run(NumpyBackend(np.float64), cell, reverse, strided)
+    found = case.run(fused(dtype), cell, reverse, strided)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].dtype == dtype
+        assert_close(found[name], value, np.abs(value).max(), ulps=12, name=name)
+
+
+@dtypes
+@cells
+@specials
+def test_scan_of_a_special_value_anywhere(dtype, cell, special):
+    """In the sequence that it belongs to it goes on as in the reference, no other one sees it."""
+    for place, index in (
+        *(("x", (1, 0)), ("states", (0, 1, 2)), ("dy", (2, 1, 9)), ("dfinal", (0, 1, 3))),
+        *(("weight_hh", (3, 1)), ("weight_ih", (2, 2)), ("bias_hh", 4)),
+    ):
+        case = ScanCase.make(cell, 3, 2, 7)
+        array = case.weights[place] if place in case.weights else getattr(case, place)
+        array[index] = special
+        with np.errstate(all="ignore"):
+            expected = case.run(NumpyBackend(dtype), cell, reverse=False, strided=True)
+        found = case.run(fused(dtype), cell, reverse=False, strided=True)
+        for name, value in expected.items():
+            largest = np.abs(value[np.isfinite(value)]).max(initial=0)
+            if name.startswith("d") and np.isfinite(special):
+                largest += abs(special)  # it multiplies gradients that are themselves rounded
+            assert_close(found[name], value, largest, ulps=12, name=f"{name} of {place}")
+
+
+@dtypes
+@pytest.mark.parametrize("largest", [1e-38, 1e-3, 1.0, 12.0, 100.0, 1e30])
+def test_tanh_of_a_dense_grid(dtype, largest):
+    """As the cell takes it, with the recurrent product 0."""
+    cell, (B, H) = CELLS["rnn_tanh"], (200, 100)
+    grid = np.linspace(-largest, largest, B * H).astype(dtype)
+    backend = fused(dtype)
+    weights = {
+        "weight_ih": backend.weight(np.eye(H, dtype=dtype), backward=False),
+        "weight_hh": backend.weight(np.zeros((H, H), dtype), backward=False),
+        "bias_ih": np.zeros(H, dtype),
+        "bias_hh": np.zeros(H, dtype),
+    }
+    scan = Scan(backend, cell, weights, None, 1, B)
+    found = scan.forward(grid.reshape(B, H)).reshape(-1)
+    assert_close(found, np.tanh(grid.astype(np.float64)), ulps=3)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(grid))
+    assert np.all(np.abs(found) <= 1)
+
+
+# Products
+
+
+def random(dtype: Any, *shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
+
+
+#: M, K, N: rows of one tile and of several, depths around a block of 256, columns around panels.
+PRODUCTS = [(1, 1, 1), (1, 257, 33), (2, 3, 16), (3, 16, 17), (5, 17, 8), (8, 31, 32), (9, 64, 65)]
+PRODUCTS += [(14, 255, 15), (15, 256, 1), (31, 600, 100), (64, 5, 31), (449, 3, 3)]
+
+
+@dtypes
+@pytest.mark.parametrize("M, K, N", PRODUCTS)
+@pytest.mark.parametrize("biased", [False, True])
+def test_linear(dtype, M, K, N, biased):
+    backend = fused(dtype)
+    x, w = random(dtype, M, K), random(dtype, N, K, seed=1)
+    bias = random(dtype, N) if biased else None
+    out = np.full((M, N), np.nan, dtype)
+    backend.linear(x, backend.weight(w, backward=False), out, bias)
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    expected, magnitude = x @ w.T, np.abs(x) @ np.abs(w).T
+    if bias is not None:
+        expected, magnitude = expected + bias, magnitude + np.abs(bias)
+    assert_close(out, expected, magnitude)
+
+
+@dtypes
+@pytest.mark.parametrize("M, K, N", PRODUCTS)
+def test_linear_backward(dtype, M, K, N):
+    backend = fused(dtype)
+    dy, w = random(dtype, M, K), random(dtype, K, N, seed=1)
+    out = np.full((M, N), np.nan, dtype)
+    backend.linear_backward(dy, backend.weight(w, backward=True), out)
+    dy, w = dy.astype(np.float64), w.astype(np.float64)
+    assert_close(out, dy @ w, np.abs(dy) @ np.abs(w))
+
+
+#: Likewise of the gradient: M is its depth, K its columns; N rows around a block of 448.
+GRADIENTS = [(1, 1, 1), (3, 17, 15), (5, 32, 14), (64, 65, 29), (255, 16, 8), (256, 3, 31)]
+GRADIENTS += [(257, 33, 449), (600, 5, 3), (7, 31, 448), (2, 40, 900)]
+
+
+@dtypes
+@pytest.mark.parametrize("M, K, N", GRADIENTS)
+@pytest.mark.parametrize("add", [False, True])
+def test_linear_gradient(dtype, M, K, N, add):
+    dy, x = random(dtype, M, N), random(dtype, M, K, seed=1)
+    start, bias_start = random(dtype, N, K) * add, random(dtype, N) * add
+    dweight, dbias = start.copy(), bias_start.copy()
+    if not add:
+        dweight[...] = dbias[...] = np.nan
+    fused(dtype).linear_gradient(dy, x, dweight, dbias, add=add)
+    dy, x = dy.astype(np.float64), x.astype(np.float64)
+    assert_close(dweight, start + dy.T @ x, np.abs(start) + np.abs(dy.T) @ np.abs(x))
+    magnitude = np.abs(bias_start) + np.abs(dy).sum(axis=0)
+    assert_close(dbias, bias_start + dy.sum(axis=0), magnitude)
+
+
+@dtypes
+@specials
+def test_products_of_a_special_value_anywhere(dtype, special):
+    """Rows and columns of the result that it belongs to, and no others."""
+    reference, backend = NumpyBackend(dtype), fused(dtype)
+    for place in ("x", "w", "bias", "dy"):
+        arrays = {"x": random(dtype, 20, 9), "w": random(dtype, 35, 9), "bias": random(dtype, 35)}
+        arrays["dy"] = random(dtype, 20, 35)
+        arrays[place].reshape(-1)[7] = special
+        results = []
+        for b in (reference, backend):
+            y, dx, dw, db = (np.empty(s, dtype) for s in ((20, 35), (20, 9), (35, 9), 35))
+            weight = b.weight(arrays["w"], backward=True)
+            with np.errstate(all="ignore"):
+                b.linear(arrays["x"], weight, y, arrays["bias"])
+                b.linear_backward(arrays["dy"], weight, dx)
+                b.linear_gradient(arrays["dy"], arrays["x"], dw, db)
+            results.append({"y": y, "dx": dx, "dw": dw, "db": db})
+        expected, found = results
+        magnitude = 100 * max(1, abs(special)) if np.isfinite(special) else 100
+        for name, value in expected.items():
+            assert_close(found[name], value, magnitude, name=f"{name} of {place}")
+
+
+# Rows
+
+
+@dtypes
+@pytest.mark.parametrize("V, E, N", [(1, 1, 1), (3, 7, 10), (5, 16, 4), (9, 17, 40), (4, 65, 3)])
+def test_gather_and_scatter_add(dtype, V, E, N):
+    """Exactly: the rows are added up in the same order."""
+    table, rows = random(dtype, V, E), random(dtype, N, E, seed=1)
+    table.reshape(-1)[0] = 1e-40
+    ids = np.random.default_rng(0).integers(0, V, size=N)
+    out = np.full((N, E), np.nan, dtype)
+    assert fused(dtype).gather(table, ids, out) is out
+    np.testing.assert_array_equal(out, table[ids])
+    expected = table.copy()
+    np.add.at(expected, ids, rows)
+    fused(dtype).scatter_add(table, ids, rows)
+    np.testing.assert_array_equal(table, expected)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8])
+def test_numbers_of_rows_are_64_bits_wide(kind):
+    """Anything else would be read as addresses outside of the table."""
+    table, ids = np.zeros((2, 3)), np.zeros(4, kind)
+    with pytest.raises(AssertionError):
+        fused(np.float64).gather(table, ids, np.zeros((4, 3)))
+    with pytest.raises(AssertionError):
+        fused(np.float64).scatter_add(table, ids, np.zeros((4, 3)))
+
+
+@dtypes
+@specials
+def test_rows_with_a_special_value(dtype, special):
+    table, ids = np.full((2, 5), special, dtype), np.array([1, 1])
+    out, added = np.empty((2, 5), dtype), np.ones((2, 5), dtype)
+    fused(dtype).gather(table, ids, out)
+    np.testing.assert_array_equal(out, table)
+    fused(dtype).scatter_add(added, ids, table)
+    np.testing.assert_array_equal(added[0], 1)
+    np.testing.assert_array_equal(added[1], 1 + table[0] + table[0])
+
+
+# Loss
+
+
+def entropies(backend: Any, logits: np.ndarray, targets: np.ndarray, scale: float):
+    """Losses and what the logits become, in the backend's dtype."""
+    logits = np.ascontiguousarray(logits, backend.dtype).copy()
+    losses = np.full(len(logits), np.nan, backend.dtype)
+    kernel = backend.kernel("cross_entropy", cross_entropy)
+    with np.errstate(all="ignore"):
+        kernel(np, logits, targets, losses, scale)
+    return losses, logits
+
+
+@dtypes
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1 / 300])
+@pytest.mark.parametrize("N, V", [(1, 1), (1, 2), (5, 16), (3, 17), (4, 31), (2, 64), (7, 1000)])
+@pytest.mark.parametrize("spread", [1e-3, 3.0, 1e4])
+def test_cross_entropy(dtype, scale, N, V, spread):
+    logits = random(dtype, N, V) * dtype(spread)
+    targets = np.random.default_rng(0).integers(0, V, size=N)
+    losses, gradient = entropies(fused(dtype), logits, targets, scale)
+    expected, expected_gradient = entropies(NumpyBackend(np.float64), logits, targets, scale)
+    assert_close(losses, expected, np.abs(logits).max() + np.log(V))
+    if scale:
+        assert_close(gradient, expected_gradient, scale, ulps=8)
+
+
+@dtypes
+def test_softmax_of_a_dense_grid(dtype):
+    """Of two logits, 0 and x <= 0: exp(x) to the last places."""
+    x = np.linspace(-80, 0, 100_000).astype(dtype)
+    logits, targets = np.stack([np.zeros_like(x), x], axis=1), np.zeros(len(x), np.int64)
+    _, gradient = entropies(fused(dtype), logits, targets, scale=1.0)
+    exact = np.exp(x.astype(np.float64))
+    assert_close(gradient[:, 1], exact / (1 + exact), ulps=3)
+
+
+@dtypes
+@specials
+@pytest.mark.parametrize("place", ["target", "other", "all"])
+def test_cross_entropy_of_a_special_value(dtype, special, place):
+    logits, targets = random(dtype, 3, 21), np.array([2, 20, 5])
+    logits[1, {"target": 20, "other": 17, "all": slice(None)}[place]] = special
+    losses, gradient = entropies(fused(dtype), logits, targets, scale=0.5)
+    expected, expected_gradient = entropies(NumpyBackend(dtype), logits, targets, scale=0.5)
+    assert_close(losses, expected, 10)
+    assert_close(gradient, expected_gradient, 1)
+
+
+# Pointwise passes
+
+SIZES = [1, 3, 7, 8, 15, 16, 17, 33, 64, 1000, 4095, 4096, 4097, 20_000]
+
+
+@dtypes
+@pytest.mark.parametrize("size", SIZES)
+def test_sum_of_squares(dtype, size):
+    x = random(dtype, size)
+    found = fused(dtype).kernel("sum_of_squares", sum_of_squares)(np, x)
+    assert_close(np.asarray(found, dtype), np.sum(x.astype(np.float64) ** 2), ulps=16)
+
+
+@dtypes
+@specials
+def test_sum_of_squares_of_a_special_value(dtype, special):
+    x = random(dtype, 40)
+    for place in (0, 39):
+        x[place] = special
+        found = np.float64(fused(dtype).kernel("sum_of_squares", sum_of_squares)(np, x))
+        np.testing.assert_allclose(found, np.sum(x.astype(np.float64) ** 2), rtol=1e-6)
+
+
+@dtypes
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("threshold", [1, 30_000, 65_535])
+def test_dropout(dtype, size, threshold):
+    """Exactly, in place too."""
+    x, scale = random(dtype, size), 65_536 / (65_536 - threshold)
+    draws = np.random.default_rng(1).integers(0, 65_536, size=size).astype(np.uint16)
+    draws[: min(3, size)] = [0, threshold - 1, threshold][: min(3, size)]
+    expected, found = np.full(size, np.nan, dtype), np.full(size, np.nan, dtype)
+    dropout(np, x, draws, threshold, scale, expected)
+    kernel = fused(dtype).kernel("dropout", dropout)
+    kernel(np, x, draws, threshold, scale, found)
+    np.testing.assert_array_equal(found, expected)
+    kernel(np, x, draws, threshold, scale, x)
+    np.testing.assert_array_equal(x, expected)
+
+
+@dtypes
+@specials
+def test_dropout_of_a_special_value(dtype, special):
+    """Dropped or not: what is not a number stays none."""
+    x, draws = np.full(20, special, dtype), np.arange(20).astype(np.uint16)
+    expected, found = np.empty(20, dtype), np.empty(20, dtype)
+    with np.errstate(all="ignore"):
+        dropout(np, x, draws, 10, 1.5, expected)
+    fused(dtype).kernel("dropout", dropout)(np, x, draws, 10, 1.5, found)
+    np.testing.assert_array_equal(found, expected)
+
+
+class UpdateCase(NamedTuple):
+    """An optimiser's update after some steps."""
+
+    p: np.ndarray
+    g: np.ndarray
+    slots: np.ndarray
+    scalars: np.ndarray
+
+    @classmethod
+    def make(cls, name: str, dtype: Any, size: int) -> UpdateCase:
+        method = OPTIMIZERS[name]
+        rng = np.random.default_rng(size)
+        p, g = rng.normal(size=(2, size))
+        slots = np.abs(rng.normal(size=(len(method.slots), size)))
+        own = method.scalars(TrainConfig(optimizer=name, weight_decay=0.0), 0.01, 7)
+        scalars = np.array([0.5, 0.999, *own])
+        return cls(*(a.astype(dtype) for a in (p, g, slots, scalars)))
+
+    def run(self, backend: Any, name: str) -> dict[str, np.ndarray]:
+        """New parameters and slots, in the backend's dtype."""
+        p, g, slots, scalars = (a.astype(backend.dtype) for a in self)
+        update = backend.kernel("update", OPTIMIZERS[name].update)
+        with np.errstate(all="ignore"):
+            update(np, p, g, list(slots), scalars, np.empty_like(p))
+        return {"p": p} | dict(zip(OPTIMIZERS[name].slots, slots, strict=True))
+
+
+@dtypes
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("size", SIZES)
+def test_update(dtype, name, size):
+    case = UpdateCase.make(name, dtype, size)
+    found, expected = case.run(fused(dtype), name), case.run(NumpyBackend(np.float64), name)
+    for array, value in expected.items():
+        assert_close(found[array], value, 1, name=array)
+
+
+@dtypes
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@specials
+def test_update_of_a_special_value_anywhere(dtype, name, special):
+    for place in ("p", "g", *range(len(OPTIMIZERS[name].slots))):
+        case = UpdateCase.make(name, dtype, 20)
+        (case.slots[place] if isinstance(place, int) else getattr(case, place))[17] = special
+        found, expected = case.run(fused(dtype), name), case.run(NumpyBackend(dtype), name)
+        for array, value in expected.items():
+            assert_close(found[array], value, 1, name=f"{array} of {place}")
+
+
+# Drawing symbols
+
+
+def generated(backend: Any, cell: str, vocab: int, temperature: float, draws: np.ndarray) -> Any:
+    """Symbols and states after some calls of one, two and more symbols from a random state."""
+    config = model_config(cell, vocab_size=vocab, hidden_size=20, embed_size=7)
+    model = Model(config, backend)
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    model.params["decoder.weight"][...] *= 3
+    model.refresh()
+    window = model.window(1, draws.shape[1])
+    rng = np.random.default_rng(1)
+    window.states = [[rng.normal(size=s.shape) for s in layer] for layer in window.states]
+    kernel, ids, drawn = backend.kernel("generate", generate), np.full(draws.shape[1], 3), []
+    for a, b in ((0, 1), (1, 3), (3, 10), (10, len(draws))):
+        drawn.append(kernel(window, ids, draws[a:b], temperature))
+        ids = drawn[-1][-1]
+    return np.concatenate(drawn), window.states
+
+
+@cells
+@pytest.mark.parametrize(
+    "dtype, vocab",
+    [(np.float32, 5), (np.float32, 50), (np.float64, 50), (np.float64, 3000)],
+    ids=["float32-5", "float32-50", "float64-50", "float64-3000"],
+)
+@pytest.mark.parametrize("temperature", [0.0, 1e-320, 1e-40, 0.7, 1000.0])
+@pytest.mark.parametrize("batch, threads", [(1, 1), (5, 2)])
+def test_generate(dtype, cell, vocab, temperature, batch, threads):
+    """The same symbols: of a few, whose bounds hardly a draw comes near enough for rounding."""
+    draws = np.random.default_rng(2).random((20, batch))
+    expected, states = generated(NumpyBackend(dtype), cell, vocab, temperature, draws)
+    found, found_states = generated(fused(dtype, threads), cell, vocab, temperature, draws)
+    np.testing.assert_array_equal(found, expected)
+    for layer, found_layer in zip(states, found_states, strict=True):
+        for state, found_state in zip(layer, found_layer, strict=True):
+            assert_close(found_state, state, np.abs(state).max(), ulps=100)
+
+
+@dtypes
+@pytest.mark.parametrize("draw", [0.0, 0.5, 1 - 2**-53])
+@pytest.mark.parametrize("impossible", [[1, 2], [48, 49], [1, 2, 25, 49]])
+def test_no_draw_gives_a_symbol_of_probability_0(dtype, draw, impossible):
+    """Not even the last one, by rounding; nor the unknown symbol, here the likeliest."""
+    model = Model(model_config("lstm", vocab_size=50), fused(dtype))
+    bias = model.params["decoder.bias"]
+    for seed in range(20):
+        bias[...] = random(dtype, 50, seed=seed) * 2
+        bias[0], bias[impossible] = 50, -1e4
+        [[found]] = fused(dtype).kernel("generate", generate)(
+            model.window(1, 1), np.array([1]), np.full((1, 1), draw), 1.0
+        )
+        assert found == pick(bias[None], SampleConfig(temperature=1.0), np.array([draw]))
+
+
+# Threads
+
+
+def trained(threads: int, batch: int = 5) -> np.ndarray:
+    """Parameters after three steps, float64."""
+    backend = fused(np.float64, threads)
+    config = model_config("gru", vocab_size=30)
+    model = Model(config, backend, learns=True)
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    window = model.training_window(4, batch)
+    optimizer = Optimizer(backend, model.params, window.grads, TrainConfig())
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        window.loss_and_grads(*rng.integers(0, 30, size=(2, 4, batch)), None)
+        optimizer.step(0.01, window.touched)
+        model.refresh()
+    return model.params.flat
+
+
+def test_threads_give_the_same_bytes_every_time():
+    assert trained(2).tobytes() == trained(2).tobytes()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_the_number_of_threads_makes_no_difference_but_rounding(threads):
+    """Parts of the batch of unequal size, and more threads than lanes."""
+    np.testing.assert_allclose(trained(threads), trained(1), rtol=1e-9, atol=1e-12)
+
+
+def test_what_a_thread_raises_is_raised():
+    def fail(n: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fused(np.float64, 2).map(fail, range(3))
+
+
+def test_arrays_that_are_not_contiguous_are_refused():
+    """Kernels would read past them."""
+    backend = fused(np.float64)
+    weight = backend.weight(np.ones((2, 3)), backward=False)
+    with pytest.raises(AssertionError):
+        backend.linear(np.ones((3, 4)).T, weight, np.empty((4, 2)))
+
+
+# Tracing
+
+
+def cell_of(name: str, forward: Any, backward: Any = lambda *arguments: None, **options) -> Cell:
+    """A made-up cell, by default of one gate and one state."""
+    default = {"gates": ("a",), "states": ("h",), "saved": 1, "additive": True}
+    return Cell(name=name, forward=forward, backward=backward, **(default | options))
+
+
+def odd_forward(xp, gates, recurrent, previous, state, saved, scratch) -> None:
+    """Everything that can be traced, over two gates and two states."""
+    a, b = split(gates, 2)
+    u, v = split(recurrent, 2)
+    a += u
+    sigmoid(xp, a)
+    xp.maximum(b, v, out=scratch[0])
+    xp.multiply(scratch[0], scratch[0], out=saved[0])
+    saved[0] += 0.25
+    xp.sqrt(saved[0], out=saved[1])
+    xp.divide(b, saved[1], out=b)
+    xp.tanh(b, out=b)
+    (h, m), (h_before, m_before) = state, previous
+    xp.subtract(1, a, out=scratch[1])
+    xp.multiply(scratch[1], m_before, out=m)
+    xp.add(m, b, out=m)
+    xp.sign(v, out=h)
+    h *= 0.125
+    h += m
+    h -= h_before
+    h /= 2
+
+
+def odd_backward(xp, gates, saved, previous, state, dstate, drecurrent, scratch) -> None:
+    """No gradient of anything, but it reads and writes all that it may."""
+    a, b = split(gates, 2)
+    u, v = split(drecurrent, 2)
+    dh, dm = dstate
+    xp.multiply(dh, state[1], out=scratch[0])
+    xp.multiply(dm, previous[0], out=u)
+    xp.subtract(u, a, out=v)
+    u += saved[0]
+    v *= saved[1]
+    a[...] = scratch[0]
+    b *= dh
+    b *= 0.5
+    dh.fill(0)
+    dm *= state[0]
+    dm -= scratch[0]
+
+
+ODD = cell_of(
+    "odd", odd_forward, odd_backward, gates=("a", "b"), states=("h", "m"), saved=2, additive=False
+)
+
+
+@dtypes
+@pytest.mark.parametrize("T, B, H", [(1, 1, 1), (3, 2, 16), (2, 3, 37)])
+def test_a_cell_nobody_has_seen_before(monkeypatch, dtype, T, B, H):
+    monkeypatch.setitem(CELLS, "odd", ODD)
+    case = ScanCase.make("odd", T, B, H)
+    expected = case.run(NumpyBackend(np.float64), "odd", reverse=True, strided=True)
+    for name, value in case.run(fused(dtype), "odd", reverse=True, strided=True).items():
+        assert_close(value, expected[name], np.abs(expected[name]).max(), ulps=40, name=name)
+
+
+@dtypes
+@pytest.mark.parametrize("place", ["x", "states", "bias_hh"])
+def test_nan_is_not_lost_in_it(monkeypatch, dtype, place):
+    """Nor in the maximum of two, whichever it is."""
+    monkeypatch.setitem(CELLS, "odd", ODD)
+    case = ScanCase.make("odd", 1, 2, 5)
+    array = case.weights[place] if place in case.weights else getattr(case, place)
+    array.reshape(-1)[-1] = np.nan
+    expected = case.run(NumpyBackend(dtype), "odd", reverse=False, strided=False)
+    for name, value in case.run(fused(dtype), "odd", reverse=False, strided=False).items():
+        np.testing.assert_array_equal(np.isnan(value), np.isnan(expected[name]), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda xp, x: xp.exp(x),
+        lambda xp, x: xp.where(x, x, 0),
+        lambda xp, x: np.exp(x),
+        lambda xp, x: x**2,
+        lambda xp, x: x // 2,
+        lambda xp, x: x % 2,
+        lambda xp, x: -x,
+        lambda xp, x: abs(x),
+        lambda xp, x: x > 0,
+        lambda xp, x: x == 0,
+        lambda xp, x: x != 0,
+        lambda xp, x: x.any(),
+        lambda xp, x: x.clip(0, 1),
+        lambda xp, x: float(x[0, 0]),
+        lambda xp, x: x[0, 0] and 1,
+    ],
+)
+def test_what_cannot_be_traced_is_an_error(operation):
+    """Rather than another result than the reference's."""
+
+    def forward(xp, gates, *others) -> None:
+        operation(xp, gates)
+
+    with pytest.raises((TypeError, AttributeError)):
+        CellTrace(cell_of("untraceable", forward))
+
+
+def test_what_nobody_has_written_cannot_be_read():
+    """A step's scratch is empty at its beginning."""
+
+    def forward(xp, gates, recurrent, previous, state, saved, scratch) -> None:
+        gates += scratch[0]
+
+    cell = cell_of("reads scratch", forward)
+    with pytest.raises(ValueError, match="scratch"):
+        CellTrace(cell)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"forward": lambda xp, gates, *others: np.multiply(gates, 0.5000001, out=gates)},
+        {"forward": lambda xp, gates, *others: np.add(gates, 0.5, out=gates)},
+        {"forward": lambda xp, gates, recurrent, *others: np.multiply(recurrent, 0.5, out=gates)},
+        {"saved": 2},
+        {"additive": False},
+        {"states": ("h", "c")},
+    ],
+)
+def test_cells_that_differ_never_share_compiled_code(change):
+    def forward(xp, gates, *others) -> None:
+        gates *= 0.5
+
+    one = cell_of("one", forward)
+    other = cell_of("one", **({"forward": forward} | change))
+    assert repr(CellTrace(one)) == repr(CellTrace(cell_of("two", forward)))
+    assert repr(CellTrace(one)) != repr(CellTrace(other))
+
+
+def test_optimizers_never_share_compiled_code():
+    traces = {
+        repr(UpdateTrace(method.update, len(method.slots), 4)) for method in OPTIMIZERS.values()
+    }
+    assert len(traces) == len(OPTIMIZERS)
+
+
+# Compiled code on disk
+
+_ADD = """
+define void @add(ptr %place, i64 %number) {
+  %before = load i64, ptr %place
+  %after = add i64 %before, %number
+  store i64 %after, ptr %place
+  ret void
+}
+"""
+
+
+class Kept:
+    """A small module under a cache folder; counts how often it is announced and compiled."""
+
+    def __init__(self) -> None:
+        self.announced = self.built = 0
+
+    def check(self) -> None:
+        """Load it and see that it works."""
+
+        def announce() -> None:
+            self.announced += 1
+
+        def build() -> str:
+            self.built += 1
+            return _ADD
+
+        functions = compiler.functions("small", {"add": 2}, build, "test", announce, {})
+        total = np.array([40])
+        functions["add"](total.ctypes.data, 2)
+        assert total == [42]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A cache folder that does not exist yet."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "kernels"))
+    return tmp_path / "kernels"
+
+
+def test_code_is_compiled_once_and_then_read(folder):
+    kept = Kept()
+    kept.check()
+    kept.check()
+    assert (kept.announced, kept.built) == (1, 1)
+    [path] = folder.iterdir()  # and no temporary file
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+        flip,
+        lambda path: path.chmod(0o620),
+        lambda path: path.chmod(0o602),
+        lambda path: path.unlink(),
+        pytest.param(
+            lambda path: os.chown(path, 12345, -1),
+            marks=pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away"),
+        ),
+    ],
+    ids=["empty", "short", "long", "flipped", "group-writable", "writable", "gone", "foreign"],
+)
+def test_code_that_is_not_ours_whole_is_made_anew(folder, spoil):
+    kept = Kept()
+    kept.check()
+    [path] = folder.iterdir()
+    good = path.read_bytes()
+    spoil(path)
+    kept.check()
+    assert (kept.announced, kept.built) == (2, 2)
+    assert [path.read_bytes() for path in folder.iterdir()] == [good]
+    kept.check()
+    assert kept.built == 2
+
+
+def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "file" / "kernels"))
+    kept = Kept()
+    kept.check()
+    kept.check()
+    assert kept.built == 2
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_nothing(folder, monkeypatch, error):
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "replace", fail)
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            Kept().check()
+    else:
+        Kept().check()
+    assert list(folder.iterdir()) == []
+
+
+def test_other_sources_are_other_code(folder, monkeypatch):
+    kept = Kept()
+    kept.check()
+    monkeypatch.setattr(compiler, "_sources", lambda: b"as if a file of the folder had changed")
+    kept.check()
+    assert kept.built == 2
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "variables, expected",
+    [
+        ({"CHARRNN_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
+        ({"CHARRNN_CACHE": "", "XDG_CACHE_HOME": "/b"}, "/b/charrnn"),
+        ({"CHARRNN_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/charrnn"),
+    ],
+)
+def test_where_code_is_kept(monkeypatch, variables, expected):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert compiler.cache_folder() == Path(expected)
+
+
+def test_a_backend_announces_once_what_it_compiles_and_another_nothing(folder):
+    announced = []
+    for _ in range(2):
+        backend, _ = select_backend("cpu", 1, lambda: announced.append("compiling"))
+        case = ScanCase.make("rnn_relu", 1, 1, 1)
+        case.run(backend, "rnn_relu", reverse=False, strided=False)
+        UpdateCase.make("sgd", np.float32, 1).run(backend, "sgd")
+        assert announced == ["compiling"]
+
+
+def test_code_goes_from_process_to_process(folder):
+    """What one has compiled works in another, which compiles nothing."""
+    code = """if True:
+        import numpy as np
+        from charrnn.backend.fused import FusedBackend
+        backend = FusedBackend(np.float32, 1, lambda: print("compiles"))
+        weight = backend.weight(np.full((2, 3), 2, np.float32), backward=False)
+        out = np.empty((1, 2), np.float32)
+        backend.linear(np.ones((1, 3), np.float32), weight, out)
+        print(out)
+    """
+    found = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert [f.stdout for f in found] == ["compiles\n[[6. 6.]]\n", "[[6. 6.]]\n"]
+
+
+@pytest.mark.parametrize(
+    "dtype, size, registers",
+    [(np.float32, 32, 16), (np.float64, 32, 16), (np.float32, 16, 32), (np.float64, 16, 16)],
+    ids=["float32-avx2", "float64-avx2", "float32-neon", "float64-sse"],
+)
+def test_processors_with_other_registers(monkeypatch, dtype, size, registers):
+    """The kernels that they would get, on this one: some of the tests above, once more."""
+    width = size // np.dtype(dtype).itemsize
+    shape = compiler.Shape(np.dtype(dtype), width, min(width, registers // 2 - 2), 2)
+    monkeypatch.setattr(compiler.Shape, "of_host", classmethod(lambda cls, dtype: shape))
+    backend = FusedBackend(dtype, 1)
+    assert backend.shape is shape
+    monkeypatch.setitem(globals(), "fused", lambda *arguments: backend)
+    for sizes in PRODUCTS:
+        test_linear(dtype, *sizes, biased=True)
+        test_linear_backward(dtype, *sizes)
+    for sizes in GRADIENTS:
+        test_linear_gradient(dtype, *sizes, add=True)
+    for sizes in SCANS:
+        test_scan(dtype, "gru", *sizes, reverse=True, strided=True)
+    for count in SIZES:
+        test_sum_of_squares(dtype, count)
+        test_dropout(dtype, count, 30_000)
+        test_update(dtype, "adam", count)
+    test_cross_entropy(dtype, 1.0, 7, 1000, 3.0)
+    test_gather_and_scatter_add(dtype, 9, 17, 40)
+    test_tanh_of_a_dense_grid(dtype, 12.0)
+    test_softmax_of_a_dense_grid(dtype)

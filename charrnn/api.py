@@ -31,9 +31,9 @@ class LanguageModel:
         self,
         checkpoint: Checkpoint,
         device: str = "auto",
-        announce: Callable[[], None] = lambda: None,
+        announce: Callable[[str], None] = lambda message: None,
     ) -> None:
-        """``announce`` is called before kernels are compiled, once for each installation."""
+        """``announce`` is told when kernels have to be compiled, which takes a second."""
         self.checkpoint = checkpoint
         self.vocabulary = checkpoint.vocabulary
         backend, self.note = select_backend(device, announce=announce)
@@ -45,7 +45,7 @@ class LanguageModel:
         cls,
         path: str | Path | None = None,
         device: str = "auto",
-        announce: Callable[[], None] = lambda: None,
+        announce: Callable[[str], None] = lambda message: None,
     ) -> LanguageModel:
         """See ``charrnn.load``."""
         found = find_checkpoint(None if path is None else Path(path))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend import Array, Backend, Weight
+from charrnn.backend import Array, Backend
 from charrnn.config import ModelConfig
 from charrnn.layers import States
 from charrnn.network import Network
@@ -16,6 +16,9 @@ from charrnn.rng import DROPOUT, generator
 #: Time steps read at once where a text of any length is only read.
 CHUNK = 128
 
+#: Lanes that a thread gets at least: a product of fewer rows is no quicker.
+MIN_LANES = 4
+
 HostIds = np.ndarray[Any, Any]
 
 
@@ -23,13 +26,14 @@ class Model:
     """Embedding, recurrent layers, decoder. Parameters stand in one flat buffer, ``params``."""
 
     def __init__(self, config: ModelConfig, backend: Backend, *, learns: bool = False) -> None:
-        """``learns``: training windows will be made."""
-        self.config, self.backend = config, backend
+        """``learns``: training windows may be made."""
+        self.config, self.backend, self.learns = config, backend, learns
         self.params = Buffer(backend, parameter_shapes(config))
-        self.weights: dict[str, Any] = {
-            name: backend.weight(view, backward=learns) if "weight" in name else view
-            for name, view in self.params.items()
-        }
+        matrices = {n: v for n, v in self.params.items() if "weight" in n}
+        table = matrices.pop("encoder.weight")  # is looked up; tied, multiplied with as well
+        if config.tie:
+            matrices["decoder.weight"] = table
+        self.weights = {n: backend.weight(m, backward=learns) for n, m in matrices.items()}
 
     def load(self, values: dict[str, np.ndarray[Any, Any]]) -> None:
         """Copy parameters in, by name; every name must be there, in its shape."""
@@ -39,15 +43,16 @@ class Model:
 
     def refresh(self) -> None:
         """Take over a change of ``params``."""
-        weights: list[Weight] = [w for n, w in self.weights.items() if "weight" in n]
-        self.backend.map(lambda weight: weight.refresh(), weights)
+        self.backend.map(lambda weight: weight.refresh(), self.weights.values())
 
     def window(self, seq_len: int, batch: int) -> Window:
         """A window to predict with."""
         return Window(self, seq_len, batch)
 
     def training_window(self, seq_len: int, batch: int) -> TrainingWindow:
-        """A window to learn from."""
+        """A window to learn from; raises ``ValueError`` unless the model ``learns``."""
+        if not self.learns:
+            raise ValueError("a model without learns=True does not learn")
         return TrainingWindow(self, seq_len, batch)
 
 
@@ -61,13 +66,13 @@ class Window:
     def __init__(self, model: Model, seq_len: int, batch: int) -> None:
         self.model, self.backend = model, model.backend
         self.seq_len, self.batch = seq_len, batch
-        count = min(batch, model.backend.threads)
+        count = max(1, min(batch // MIN_LANES, model.backend.threads))
         self.columns = [slice(a, b) for a, b in cuts(0, batch, count)]
         self.parts = [
             Network(
                 model.config,
                 model.backend,
-                model.weights,
+                {**model.params, **model.weights},
                 self._grads(),
                 seq_len,
                 columns.stop - columns.start,

@@ -17,8 +17,12 @@ from charrnn.params import Buffer
 class Network:
     """Embedding, recurrent layers, decoder over T steps of B sequences, in buffers made once.
 
-    ``weights`` maps the names of the parameters to the weights and biases that are read,
-    ``grads`` to the gradients that are written, but for the embedding's: those are in ``drows``.
+    ``weights`` maps the names of the parameters to what is read: the embedding's table and biases
+    as arrays, matrices as weights, a tied decoder's too. ``grads`` maps them to the gradients that
+    are written, but for the embedding's: those are in ``drows``.
+
+    Dropout is on what the decoder and every layer but the first read. The embedding loses half as
+    much, since a symbol's row is cut once for a whole window rather than at each position.
     """
 
     def __init__(
@@ -31,8 +35,8 @@ class Network:
         batch: int,
     ) -> None:
         tokens, dropout = seq_len * batch, config.dropout if grads else 0.0
-        decoder = "encoder.weight" if config.tie else "decoder.weight"
-        self.embedding = Embedding(backend, weights["encoder.weight"].array, seq_len, batch)
+        dweight = "encoder.weight" if config.tie else "decoder.weight"
+        self.embedding = Embedding(backend, weights["encoder.weight"], seq_len, batch)
         self.stack = Stack(
             backend,
             CELLS[config.cell_name],
@@ -46,13 +50,13 @@ class Network:
         )
         self.head = Head(
             backend,
-            weights[decoder],
+            weights["decoder.weight"],
             weights["decoder.bias"],
-            (grads[decoder], grads["decoder.bias"]) if grads else None,
+            (grads[dweight], grads["decoder.bias"]) if grads else None,
             tokens,
         )
         rows = (self.embedding.capacity, config.embed_size)
-        self.embed_dropout = Dropout(backend, rows, dropout)
+        self.embed_dropout = Dropout(backend, rows, dropout / 2)
         self.head_dropout = Dropout(backend, (tokens, config.hidden_size), dropout)
 
     @property

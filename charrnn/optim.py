@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -109,17 +110,23 @@ def sgd(xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch
     p -= scratch
 
 
-class _Method(NamedTuple):
+@dataclass(frozen=True)
+class Method:
+    """An optimiser: calling it is its update."""
+
     update: Callable[..., None]
     slots: tuple[str, ...]
     scalars: Callable[[TrainConfig, float, int], tuple[float, float]]
     """From the learning rate and the number of the step to the update's own two scalars."""
 
+    def __call__(self, *arguments: Any) -> None:
+        self.update(*arguments)
+
 
 OPTIMIZERS = {
-    "adam": _Method(adam, ("exp_avg", "exp_avg_sq"), _adam_scalars),
-    "rmsprop": _Method(rmsprop, ("square_avg",), lambda config, lr, step: (lr, 0.0)),
-    "sgd": _Method(sgd, ("momentum_buffer",), lambda config, lr, step: (lr, config.momentum)),
+    "adam": Method(adam, ("exp_avg", "exp_avg_sq"), _adam_scalars),
+    "rmsprop": Method(rmsprop, ("square_avg",), lambda config, lr, step: (lr, 0.0)),
+    "sgd": Method(sgd, ("momentum_buffer",), lambda config, lr, step: (lr, config.momentum)),
 }
 
 
@@ -140,7 +147,7 @@ class Optimizer:
         self.steps = 0
         self.scalars = backend.zeros((4,))
         self.scratch = backend.empty(params.flat.shape)
-        self._update = backend.kernel("update", self.method.update)
+        self._update = backend.kernel("update", self.method)
         self._sum_of_squares = backend.kernel("sum_of_squares", sum_of_squares)
 
     def step(self, lr: float, touched: np.ndarray[Any, Any] | None = None) -> Array:

@@ -84,5 +84,5 @@ def check_memory(estimate: int, backend: Backend) -> None:
         raise MemoryLimitError(
             "not enough memory",
             f"the run needs about {estimate / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-            "use a smaller --hidden, --layers, --batch-size or --seq-len",
+            "use a smaller --hidden, --layers, --batch-size, --seq-len or --threads",
         )

@@ -23,7 +23,8 @@ def provenance(backend: Backend, command: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": " ".join(sorted({f"{b['internal_api']} {b['version']}" for b in blas})),
-        "threads": max([backend.threads, *(b["num_threads"] for b in blas)]),
+        "threads": backend.threads,
+        "kernels": backend.kernels,
         "platform": platform.platform(),
         "device": backend.name,
     }

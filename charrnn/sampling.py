@@ -77,7 +77,10 @@ def read_context(model: Model, ids: Ids) -> tuple[States, Floats]:
 
 
 def generate(window: Window, ids: Ids, draws: Floats, temperature: float) -> Ids:
-    """Read ids [B] and draw the next ones, n times: draws [n, B] -> ids [n, B]."""
+    """Read ids [B] and draw the next ones, n times: draws [n, B] -> ids [n, B].
+
+    The window has one time step, and was made for the model's present parameters.
+    """
     config = SampleConfig(temperature=temperature)
     return _draw(window, ids, draws, config)
 

@@ -57,7 +57,7 @@ def train(
     sample_length: int = 0,
     device: str = "auto",
     threads: int | None = None,
-    announce: Callable[[], None] = lambda: None,
+    announce: Callable[[str], None] = lambda message: None,
     command: str = "",
 ) -> Iterator[Event]:
     """Train on the texts of ``corpus`` into the run folder ``output`` (None: a new one).
@@ -65,8 +65,8 @@ def train(
     ``valid``: validate on this file instead of the end of the corpus. ``sample_length``: draw
     so many symbols after each validation. ``threads`` of the CPU, by default one for each
     processor; results depend on their number, by rounding and by the draws of dropout.
-    ``announce`` is called before kernels are compiled, once for each installation. ``command``
-    is kept as provenance. Raises the errors of reading, of the configuration and of writing, and
+    ``announce`` is told when kernels have to be compiled, which takes a second. ``command`` is
+    kept as provenance. Raises the errors of reading, of the configuration and of writing, and
     ``DivergedError``.
     """
     if threads is not None and not 1 <= threads <= 4096:

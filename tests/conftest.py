@@ -38,3 +38,9 @@ def compiled() -> None:
     for name in OPTIMIZERS:
         params, grads = (Buffer(backend, {"x": (1,)}) for _ in range(2))
         Optimizer(backend, params, grads, TrainConfig(optimizer=name, weight_decay=0)).step(1.0)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """The batches of the tests are small; cut them over threads all the same."""
+    monkeypatch.setattr("charrnn.model.MIN_LANES", 1)

@@ -227,7 +227,7 @@ def test_without_a_compiler_the_cpu_is_numpy_with_a_note(monkeypatch, error):
     lose_compiler(monkeypatch, error)
     backend, note = select_backend("cpu")
     assert type(backend) is NumpyBackend
-    assert note == f"without compiled kernels, much slower: {error}"
+    assert note == f"on NumPy, several times slower; no compiled kernels: {error}"
 
 
 def test_both_fallbacks_are_told(monkeypatch):
@@ -236,7 +236,7 @@ def test_both_fallbacks_are_told(monkeypatch):
     backend, note = select_backend("auto")
     assert type(backend) is NumpyBackend
     assert "CUDA driver version is insufficient" in note
-    assert "without compiled kernels" in note
+    assert "no compiled kernels" in note
 
 
 def test_gpu_without_cupy_says_what_to_install(monkeypatch):

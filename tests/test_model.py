@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from charrnn.backend import NumpyBackend
 from charrnn.model import Model
 from charrnn.params import initial_values
 from tests.support.gradients import numeric_gradient
@@ -217,6 +218,18 @@ def test_every_part_of_a_batch_has_masks_of_its_own():
     window.loss_and_grads(*batch(lanes=2), (0, 7))
     first, second = (part.head_dropout.drawn for part in window.parts)
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("lanes, parts", [(1, 1), (7, 1), (8, 2), (50, 2)])
+def test_a_thread_gets_a_few_lanes_at_least(monkeypatch, lanes, parts):
+    monkeypatch.setattr("charrnn.model.MIN_LANES", 4)
+    assert len(model_of("fused-2").window(1, lanes).parts) == parts
+
+
+def test_a_model_that_does_not_learn_says_so():
+    config = model_config("lstm")
+    with pytest.raises(ValueError, match="learns=True"):
+        Model(config, NumpyBackend()).training_window(4, 2)
 
 
 def test_dropout_is_for_training_alone():

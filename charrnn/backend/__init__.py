@@ -15,13 +15,13 @@ __all__ = ["Array", "Backend", "NumpyBackend", "Weight", "select_backend"]
 def select_backend(
     device: str = "auto",
     threads: int | None = None,
-    announce: Callable[[], None] = lambda: None,
+    announce: Callable[[str], None] = lambda message: None,
 ) -> tuple[Backend, str]:
     """The backend for ``auto``, ``cpu``, ``gpu`` or ``gpu:K``, and a note on a fallback, or "".
 
     ``auto`` takes the first GPU where CuPy is installed and finds one, else the CPU. ``threads``
-    of the CPU, by default one for each processor. ``announce`` is called before kernels are
-    compiled, once for each installation. Raises ``UsageError`` for another word and
+    of the CPU, by default one for each processor. ``announce`` is told when kernels have to be
+    compiled, which takes a second. Raises ``UsageError`` for another word and
     ``DeviceUnavailableError`` when ``gpu`` is asked for and not available.
     """
     kind, _, index = device.partition(":")
@@ -42,10 +42,11 @@ def select_backend(
         return backend, "; ".join(filter(None, [f"on the CPU: {error.what} ({error.where})", note]))
 
 
-def _cpu(threads: int | None, announce: Callable[[], None]) -> tuple[Backend, str]:
+def _cpu(threads: int | None, announce: Callable[[str], None]) -> tuple[Backend, str]:
     try:
         from charrnn.backend.fused import FusedBackend
 
         return FusedBackend(threads=threads, announce=announce), ""
-    except (ImportError, OSError) as error:  # llvmlite is missing, or not made for this machine
-        return NumpyBackend(), f"without compiled kernels, much slower: {error}"
+    except Exception as error:  # llvmlite is missing, or cannot work on this machine
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        return NumpyBackend(), f"on NumPy, several times slower; no compiled kernels: {reason}"

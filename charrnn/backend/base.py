@@ -34,7 +34,9 @@ class Backend(Protocol):
     xp: Any
     dtype: np.dtype[Any]
     threads: int
-    """Parts that a batch is cut into, each for a thread of its own in ``map``."""
+    """Parts that a batch may be cut into, each for a thread of its own in ``map``."""
+    kernels: str
+    """What computes, for the records: results may differ from another by rounding."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """An uninitialised, C-contiguous array of ``dtype`` (by default the backend's)."""
@@ -78,10 +80,74 @@ class Backend(Protocol):
         """The backend's own form of a function of the core, or ``reference`` itself.
 
         The reference defines what is computed. The tests hold every other form against it.
+        Names: ``scan_forward`` and ``scan_backward`` (``layers/scan.py``), ``dropout``,
+        ``cross_entropy`` (``layers/head.py``), ``sum_of_squares`` and ``update``
+        (``optim.py``), ``generate`` (``sampling.py``).
         """
 
+    def prepare(self, cell: Any) -> None:
+        """Do now what has to be done once for a cell, such as compiling its kernels."""
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """[function(item) for item in items], side by side where there are threads for it."""
+        """[function(item) for item in items], side by side where there are threads for it.
+
+        Not from within another ``map``, which would wait for a thread for ever.
+        """
 
     def free_memory(self) -> int:
         """Bytes of the device's memory that can still be had."""
+
+
+class PlainWeight:
+    """A weight as it is; see ``Weight``."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def refresh(self) -> None:
+        """There is nothing to take over."""
+
+
+class ArrayBackend:
+    """What NumPy and CuPy spell alike; see ``Backend``."""
+
+    xp: Any
+    dtype: np.dtype[Any]
+    threads = 1
+    kernels = "arrays"
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return self.xp.empty(shape, dtype or self.dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return self.xp.zeros(shape, dtype or self.dtype)
+
+    def weight(self, array: Array, *, backward: bool) -> Weight:
+        return PlainWeight(array)
+
+    def linear(self, x: Array, weight: Weight, out: Array, bias: Array | None = None) -> None:
+        self.xp.matmul(x, weight.array.T, out=out)
+        if bias is not None:
+            out += bias
+
+    def linear_backward(self, dy: Array, weight: Weight, out: Array) -> None:
+        self.xp.matmul(dy, weight.array, out=out)
+
+    def linear_gradient(
+        self, dy: Array, x: Array, dweight: Array, dbias: Array, *, add: bool = False
+    ) -> None:
+        if add:
+            dweight += dy.T @ x
+            dbias += self.xp.sum(dy, axis=0)
+        else:
+            self.xp.matmul(dy.T, x, out=dweight)
+            self.xp.sum(dy, axis=0, out=dbias)
+
+    def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+        return reference
+
+    def prepare(self, cell: Any) -> None:
+        """There is nothing to do."""
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        return [function(item) for item in items]

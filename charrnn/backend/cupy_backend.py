@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Array
-from charrnn.backend.numpy_backend import ArrayBackend
+from charrnn.backend.base import Array, ArrayBackend
 from charrnn.errors import DeviceUnavailableError
 
 

@@ -2,70 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Array, Item, Result, Weight
-
-
-class PlainWeight:
-    """A weight as it is; see ``Weight``."""
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-
-    def refresh(self) -> None:
-        """There is nothing to take over."""
-
-
-class ArrayBackend:
-    """What NumPy and CuPy spell alike; see ``Backend``."""
-
-    xp: Any
-    dtype: np.dtype[Any]
-    threads = 1
-
-    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        return self.xp.empty(shape, dtype or self.dtype)
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        return self.xp.zeros(shape, dtype or self.dtype)
-
-    def weight(self, array: Array, *, backward: bool) -> Weight:
-        return PlainWeight(array)
-
-    def linear(self, x: Array, weight: Weight, out: Array, bias: Array | None = None) -> None:
-        self.xp.matmul(x, weight.array.T, out=out)
-        if bias is not None:
-            out += bias
-
-    def linear_backward(self, dy: Array, weight: Weight, out: Array) -> None:
-        self.xp.matmul(dy, weight.array, out=out)
-
-    def linear_gradient(
-        self, dy: Array, x: Array, dweight: Array, dbias: Array, *, add: bool = False
-    ) -> None:
-        if add:
-            dweight += dy.T @ x
-            dbias += self.xp.sum(dy, axis=0)
-        else:
-            self.xp.matmul(dy.T, x, out=dweight)
-            self.xp.sum(dy, axis=0, out=dbias)
-
-    def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
-        return reference
-
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        return [function(item) for item in items]
+from charrnn.backend.base import Array, ArrayBackend
 
 
 class NumpyBackend(ArrayBackend):
     """See ``Backend``. ``dtype`` float64 is for gradient checks."""
 
     name = "cpu"
+    kernels = "numpy"
     xp: Any = np
 
     def __init__(self, dtype: Any = np.float32) -> None:

@@ -50,11 +50,6 @@ def say(text: str) -> None:
     print(f"charrnn: {escape(text)}", file=sys.stderr)
 
 
-def announce_kernels() -> None:
-    """Before kernels are compiled."""
-    say("compiling kernels for this processor, once after each install")
-
-
 def two_columns(rows: Iterable[tuple[str, str]]) -> str:
     """Names and values in two columns, a line each; a name that stays the same is shown once."""
     lines, last = [], ""

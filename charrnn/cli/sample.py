@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, ModelOption, announce_kernels, say, write
+from charrnn.cli.console import DeviceOption, ModelOption, say, write
 from charrnn.config import SampleConfig
 from charrnn.errors import DataError
 
@@ -67,7 +67,7 @@ def sample(
         seed=taken,
         count=count,
     )
-    lm = LanguageModel.load(model, device, announce_kernels)
+    lm = LanguageModel.load(model, device, say)
     if lm.note:
         say(lm.note)
     prompt = _from_stdin() if prompt == "-" else prompt

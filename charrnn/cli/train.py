@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, announce_kernels, say
+from charrnn.cli.console import DeviceOption, say
 from charrnn.recipe import Options
 
 _AUTO = "[default: from the text]"
@@ -35,7 +35,9 @@ def train(
     ] = None,
     dropout: Annotated[
         float | None,
-        typer.Option(help=f"On embeddings, between layers, before the decoder. {_AUTO}"),
+        typer.Option(
+            help=f"Between layers and before the decoder; half of it on embeddings. {_AUTO}"
+        ),
     ] = None,
     tie: Annotated[
         bool, typer.Option("--tie/--no-tie", help="One matrix for embedding and decoder.")
@@ -137,7 +139,7 @@ def train(
         sample_length=show_sample,
         device=device,
         threads=threads,
-        announce=announce_kernels,
+        announce=say,
         command=shlex.join(["charrnn", *sys.argv[1:]]),
     )
     progress = Progress()

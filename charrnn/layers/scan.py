@@ -132,6 +132,7 @@ class Scan:
         self.products = backend.empty((rows, KH))
         if grads is not None:
             self.dx = backend.empty((rows or seq_len * batch, input_size))
+        backend.prepare(cell)
         self._forward = backend.kernel("scan_forward", scan_forward)
         self._backward = backend.kernel("scan_backward", scan_backward)
 
@@ -173,16 +174,10 @@ class Scan:
         [B, H] each; fills ``grads``. Uses up what ``forward`` left: once for each forward pass.
         """
         assert self.grads is not None
-        backend, cell, w, g, memory = (
-            self.backend,
-            self.cell,
-            self.weights,
-            self.grads,
-            self.memory,
-        )
+        backend, w, g, memory = self.backend, self.weights, self.grads, self.memory
         for k, dstate in enumerate(memory.dstate):
             dstate[...] = dfinal[k] if dfinal else 0
-        self._backward(backend, cell, memory, w["weight_hh"], dy, self.reverse)
+        self._backward(backend, self.cell, memory, w["weight_hh"], dy, self.reverse)
 
         before = memory.states[0][1:] if self.reverse else memory.states[0][:-1]
         dgates = memory.gates.reshape(-1, memory.gates.shape[-1])

@@ -7,24 +7,29 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from charrnn.backend.base import Array, Item, Result, Weight
-from charrnn.backend.fused import compile as compiler
-from charrnn.backend.fused.compile import Function, Shape, call
+from charrnn.backend.fused import jit
+from charrnn.backend.fused.jit import Function, address
 from charrnn.backend.fused.loop import GenerationLoop
+from charrnn.backend.fused.shape import DEPTH, ROWS, Shape
 from charrnn.backend.fused.trace import CellTrace, UpdateTrace
 from charrnn.backend.numpy_backend import NumpyBackend
 
 
-def available_threads() -> int:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def available_threads(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """The processors that this process may use, a container's limit included."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = map(int, (group / "cpu.max").read_text().split())
+    except (OSError, ValueError):  # no such group, or "max"
+        return count or 1
+    return max(1, min(count or 1, round(quota / period)))
 
 
 class PackedWeight:
@@ -34,34 +39,34 @@ class PackedWeight:
         self.backend, self.array = backend, array
         (N, K), panel = array.shape, backend.shape.panel
         self.forward = backend.empty((-(-N // panel), K, panel))
-        self.backward = backend.empty((-(-K // panel) if backward else 0, N, panel))
+        self.backward = backend.empty((-(-K // panel), N, panel)) if backward else None
         self.refresh()
 
     def refresh(self) -> None:
         (N, K), products = self.array.shape, self.backend.products
-        call(products["pack_transposed"], self.array, self.forward, K, K, N)
-        if self.backward.size:
-            call(products["pack"], self.array, self.backward, K, N, K)
+        self.backend.call(products["pack_transposed"], self.array, self.forward, K, K, N)
+        if self.backward is not None:
+            self.backend.call(products["pack"], self.array, self.backward, K, N, K)
 
 
 class FusedBackend(NumpyBackend):
     """NumPy arrays under compiled kernels; see ``Backend``.
 
-    ``announce`` is called once, before kernels are compiled, if they are not on disk yet. Raises
-    ``ImportError`` or ``OSError`` where the compiler does not load.
+    ``announce`` is told, once, when kernels have to be compiled; else they are on disk.
     """
 
     def __init__(
         self,
         dtype: Any = np.float32,
         threads: int | None = None,
-        announce: Callable[[], None] = lambda: None,
+        announce: Callable[[str], None] = lambda message: None,
     ) -> None:
         super().__init__(dtype)
         self.threads = threads or available_threads()
         self.shape = Shape.of_host(self.dtype)
+        self.kernels = f"{jit.processor()}, {8 * self.shape.width * self.dtype.itemsize} bits"
         self.announce = functools.cache(announce)  # once, however many modules there are
-        self._modules: dict[tuple[str, str], dict[str, Function]] = {}
+        self._modules: dict[tuple[str, Any], dict[str, Function]] = {}
         self._loops: WeakKeyDictionary[Any, GenerationLoop] = WeakKeyDictionary()
         self._lock = threading.RLock()
         self._room = threading.local()
@@ -72,12 +77,34 @@ class FusedBackend(NumpyBackend):
             "others",
             {"gather": 5, "scatter_add": 5, "cross_entropy": 7, "sum_of_squares": 3, "dropout": 6},
         )
+        self._kernels: dict[str, Callable[..., Any]] = {
+            "scan_forward": self._scan_forward,
+            "scan_backward": self._scan_backward,
+            "cross_entropy": self._cross_entropy,
+            "sum_of_squares": self._sum_of_squares,
+            "dropout": self._dropout,
+            "generate": self._generate,
+        }
+
+    def call(self, function: Function, *arguments: Any) -> None:
+        """Call with the addresses of arrays; None is 0. Checks that they are of our kind."""
+        values = []
+        for a in arguments:
+            if isinstance(a, np.ndarray):
+                if a.dtype.kind == "f" and a.dtype != self.dtype:
+                    raise TypeError(f"an array of {a.dtype} for kernels of {self.dtype}")
+                values.append(address(a))
+            else:
+                values.append(0 if a is None else a)
+        function(*values)
 
     # Threads
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="charrnn")
+        # An overflow shows itself as a loss that is not finite; NumPy would warn in each thread.
+        quiet = functools.partial(np.seterr, all="ignore")
+        return ThreadPoolExecutor(self.threads, "charrnn", initializer=quiet)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         items = list(items)
@@ -98,36 +125,36 @@ class FusedBackend(NumpyBackend):
         self,
         name: str,
         signatures: dict[str, int],
-        trace: Any = None,
+        key: Any = None,
+        trace: Callable[[], Any] = lambda: None,
         imports: dict[str, Function] | None = None,
-        key: str = "",
     ) -> dict[str, Function]:
         """One module for each ``name`` and ``key``; ``imports`` are functions that it calls.
 
-        ``trace``: what it is made from, if not from this folder alone.
+        ``trace`` gives what it is made from, if that is not from this folder alone.
         """
+        found = self._modules.get((name, key))
+        if found is None:
+            source = trace()
 
-        def build() -> str:
-            from charrnn.backend.fused import modules
+            def build() -> str:
+                from charrnn.backend.fused import modules
 
-            return modules.text(name, self.shape, trace)
+                return modules.text(name, self.shape, source)
 
-        with self._lock:
-            if (name, key) not in self._modules:
-                self._modules[name, key] = compiler.functions(
-                    *(name, signatures, build, (self.shape, repr(trace)), self.announce),
-                    imports or {},
-                )
-            return self._modules[name, key]
+            identity = (self.shape, repr(source))
+            found = jit.functions(name, signatures, build, identity, self.announce, imports or {})
+            self._modules[name, key] = found
+        return found
 
     def cell(self, cell: Any) -> dict[str, Function]:
         """``forward`` and ``backward`` of ``recurrence.py`` for a cell."""
-        found = self._modules.get(("cell", cell.name))
-        if found:
-            return found
         imports = {"gemm": self.products["gemm"]}
         signatures = {"forward": 10, "backward": 12}
-        return self._module("cell", signatures, CellTrace(cell), imports, cell.name)
+        return self._module("cell", signatures, cell, lambda: CellTrace(cell), imports)
+
+    def prepare(self, cell: Any) -> None:
+        self.cell(cell)
 
     def generation(self, cell: Any) -> Function:
         """``generate`` of ``generation.py`` for a cell."""
@@ -136,7 +163,7 @@ class FusedBackend(NumpyBackend):
             "gather": self.others["gather"],
             "forward": self.cell(cell)["forward"],
         }
-        return self._module("generation", {"generate": 16}, None, imports, cell.name)["generate"]
+        return self._module("generation", {"generate": 16}, cell, imports=imports)["generate"]
 
     # Products
 
@@ -148,21 +175,21 @@ class FusedBackend(NumpyBackend):
         self._gemm(x, weight.forward, bias, out)
 
     def linear_backward(self, dy: Array, weight: Weight, out: Array) -> None:
-        assert isinstance(weight, PackedWeight)
+        assert isinstance(weight, PackedWeight) and weight.backward is not None
         self._gemm(dy, weight.backward, None, out)
 
     def _gemm(self, x: Array, packed: Array, init: Array | None, out: Array) -> None:
         (M, K), N = x.shape, out.shape[1]
-        call(self.products["gemm"], x, packed, init, out, K, 1, 0, N, M, K, N)
+        self.call(self.products["gemm"], x, packed, init, out, K, 1, 0, N, M, K, N)
 
     def linear_gradient(
         self, dy: Array, x: Array, dweight: Array, dbias: Array, *, add: bool = False
     ) -> None:
         (K, M), N, panel = dy.shape, x.shape[1], self.shape.panel
-        room = self._workspace(compiler.DEPTH * (compiler.ROWS + -(-N // panel) * panel))
+        room = self._workspace(DEPTH * (ROWS + -(-N // panel) * panel))
         if not add:
             dbias.fill(0)
-        call(
+        self.call(
             self.products["gradient"],
             *(dy, x, dweight if add else None, dweight, dbias, room),
             *(M, N, N, M, K, N),
@@ -172,26 +199,23 @@ class FusedBackend(NumpyBackend):
 
     def gather(self, table: Array, ids: Array, out: Array) -> Array:
         assert ids.dtype == np.int64
-        call(self.others["gather"], table, ids, out, len(ids), table.shape[1])
+        self.call(self.others["gather"], table, ids, out, len(ids), table.shape[1])
         return out
 
     def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
         assert ids.dtype == np.int64
-        call(self.others["scatter_add"], table, ids, rows, len(ids), table.shape[1])
+        self.call(self.others["scatter_add"], table, ids, rows, len(ids), table.shape[1])
 
-    # The core's own functions: ``_name`` takes the place of the reference called ``name``
+    # The core's own functions
 
     def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
-        if name == "update":
-            return self._update(reference)
-        override: Callable[..., Any] = getattr(self, f"_{name}", reference)
-        return override
+        return self._update(reference) if name == "update" else self._kernels[name]
 
     def _scan_forward(
         self, backend: Any, cell: Any, memory: Any, weight: PackedWeight, bias: Array, reverse: bool
     ) -> None:
         _, T, B, H = memory.states.shape
-        call(
+        self.call(
             self.cell(cell)["forward"],
             *(memory.gates, memory.recurrent, weight.forward, None if cell.additive else bias),
             *(memory.states, memory.saved, T - 1, B, H, reverse),
@@ -203,7 +227,7 @@ class FusedBackend(NumpyBackend):
         _, T, B, H = memory.states.shape
         row = dy.strides[1] // dy.itemsize  # dy may be one direction's part of both
         assert dy.strides == (B * row * dy.itemsize, row * dy.itemsize, dy.itemsize)
-        call(
+        self.call(
             self.cell(cell)["backward"],
             *(memory.gates, memory.drecurrent, weight.backward, memory.states, memory.saved),
             *(memory.dstate, dy.ctypes.data, T - 1, B, H, reverse, row),
@@ -214,31 +238,29 @@ class FusedBackend(NumpyBackend):
     ) -> None:
         factor = np.array(scale, self.dtype)
         function = self.others["cross_entropy"]
-        call(function, logits, targets, losses, factor, *logits.shape, scale != 0)
+        self.call(function, logits, targets, losses, factor, *logits.shape, scale != 0)
 
     def _sum_of_squares(self, xp: Any, x: Array) -> Array:
         total = np.empty((), np.float64)
-        call(self.others["sum_of_squares"], x, total, x.size)
+        self.call(self.others["sum_of_squares"], x, address(total), x.size)
         return total
 
     def _dropout(
         self, xp: Any, x: Array, draws: Array, threshold: int, scale: float, out: Array
     ) -> None:
         factor = np.array(scale, self.dtype)
-        call(self.others["dropout"], x, draws, out, factor, x.size, threshold)
+        self.call(self.others["dropout"], x, draws, out, factor, x.size, threshold)
 
-    def _update(self, reference: Callable[..., Any]) -> Callable[..., Any]:
-        """An optimiser's pointwise update, compiled when its slots are known."""
-        name = reference.__name__
+    def _update(self, method: Any) -> Callable[..., Any]:
+        slots = len(method.slots)
+        function = self._module(
+            "update", {"update": 4 + slots}, method, lambda: UpdateTrace(method, slots)
+        )["update"]
 
         def update(
             xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch: Array
         ) -> None:
-            functions = self._modules.get(("update", name))
-            if functions is None:
-                trace = UpdateTrace(reference, len(slots), len(scalars))
-                functions = self._module("update", {"update": 4 + len(slots)}, trace, key=name)
-            call(functions["update"], scalars, p, g, *slots, p.size)
+            self.call(function, scalars, p, g, *slots, p.size)
 
         return update
 

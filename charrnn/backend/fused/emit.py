@@ -14,9 +14,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from charrnn.backend.fused.compile import Shape
+from charrnn.backend.fused.shape import Shape
 
-I1, I64, POINTER = ir.IntType(1), ir.IntType(64), ir.PointerType()
+I64, POINTER = ir.IntType(64), ir.PointerType()
 
 
 class Value:
@@ -107,7 +107,7 @@ class Pointer:
 
     @property
     def _align(self) -> int:
-        return {"i64": 8, "double": 8, "float": 4, "i32": 4, "i16": 2}[str(self.kind)]
+        return {"i64": 8, "double": 8, "float": 4, "i16": 2}[str(self.kind)]
 
     def given(self) -> Value:
         """Whether it points anywhere."""
@@ -260,7 +260,7 @@ class Kernel:
             yield
 
     @contextmanager
-    def otherwise(self, condition: Value) -> Iterator[Any]:
+    def either(self, condition: Value) -> Iterator[Any]:
         """A pair of contexts: what is done where ``condition`` holds, and where it does not."""
         with self.builder.if_else(condition.llvm) as branches:
             yield branches

@@ -6,8 +6,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from charrnn.backend.fused.compile import Shape
 from charrnn.backend.fused.emit import I64, POINTER, Kernel, Value, Variable
+from charrnn.backend.fused.losses import exponentials
+from charrnn.backend.fused.shape import Shape
 
 #: What ``generate`` reads of each layer, in this order: addresses, and sizes of its matrices.
 LAYER = (
@@ -52,7 +53,7 @@ def build(module: ir.Module, shape: Shape) -> None:
                 at = {name: k.pointer(value) for name, value in record.items()}
                 H, width = record["hidden"], record["width"]
                 first = layer.compare("==", 0)
-                with k.otherwise(first & table.given()) as (yes, no):
+                with k.either(first & table.given()) as (yes, no):
                     with yes:
                         k.call(gather, table, ids, at["gates"], B, width)
                     with no:
@@ -90,29 +91,11 @@ def _choose(module: ir.Module, shape: Shape) -> Any:
         logits.store(low)  # the unknown symbol
         temperate = inverse.load().compare(">", 0.0)
 
-        with k.otherwise(temperate) as (yes, no):
+        with k.either(temperate) as (yes, no):
             with yes:
-                largest = Variable(k, k.splat(low))
-
-                def find_largest(j: Value, mask: Value | None) -> None:
-                    x = (logits + j).vector(mask)
-                    x = x if mask is None else mask.where(x, float("-inf"))
-                    largest.set(k.maximum(x, largest.get()))
-
-                k.each_vector(V, find_largest)
-                top, scale = k.splat(k.max(largest.get())), k.splat(inverse.load())
-                total = Variable(k, k.real_vector(0))
-
-                def exponentiate(j: Value, mask: Value | None) -> None:
-                    x = ((logits + j).vector(mask) - top) * scale
-                    e = x.compare(">", -80.0).where(k.exp(x), 0.0)  # beyond, it counts for nothing
-                    e = e if mask is None else mask.where(e, 0.0)
-                    (logits + j).store_vector(e, mask)
-                    total.set(total.get() + e)
-
-                k.each_vector(V, exponentiate)
+                _, total = exponentials(k, logits, V, inverse.load())
                 # The inverse of the distribution: as many symbols as end at or below the draw.
-                target = draw.load() * k.as_double(k.sum(total.get()))
+                target = draw.load() * k.as_double(total)
                 mass, place = Variable(k, k.double(0)), Variable(k, Value(k, I64(1)))
                 last = Variable(k, Value(k, I64(1)))  # that has any probability
                 with k.loop(1, V) as j:

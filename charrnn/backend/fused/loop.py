@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charrnn.backend.base import Array
-from charrnn.backend.fused.compile import address
+from charrnn.backend.fused.jit import address
 
 if TYPE_CHECKING:
     from charrnn.backend.fused.backend import FusedBackend

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
-from charrnn.backend.fused.compile import Shape
-from charrnn.backend.fused.emit import Kernel, Value, Variable
+from charrnn.backend.fused.emit import Kernel, Pointer, Value, Variable
+from charrnn.backend.fused.shape import Shape
 
 #: Logits so far below the largest count for nothing; their exponentials would become denormal,
 #: which processors multiply slowly.
@@ -20,34 +22,14 @@ def build(module: ir.Module, shape: Shape) -> None:
         logits, targets, losses, scale = k["logits targets losses scale"]
         N, V, gradient = k["N V gradient"]
         factor = scale.load()
-        low = k.real_vector(float("-inf"))
         with k.loop(0, N) as n:
             row = logits + n * V
             target = row + (targets + n).load()
 
-            largest = Variable(k, low)
-
-            def find_largest(j: Value, mask: Value | None) -> None:
-                x = (row + j).vector(mask)
-                x = x if mask is None else mask.where(x, low)
-                largest.set(k.maximum(x, largest.get()))
-
-            k.each_vector(V, find_largest)
-            top = k.max(largest.get())
-            target_logit = target.load() - top
-
-            total = Variable(k, k.real_vector(0))
-
-            def exponentiate(j: Value, mask: Value | None) -> None:
-                x = (row + j).vector(mask) - k.splat(top)
-                e = x.compare("<", _LEAST).where(0.0, k.exp(x))
-                (row + j).store_vector(e, mask)
-                e = e if mask is None else mask.where(e, 0.0)
-                total.set(total.get() + e)
-
-            k.each_vector(V, exponentiate)
-            mass = k.sum(total.get())
-            (losses + n).store(k.log(mass) - target_logit)
+            # Once ``target`` holds an exponential, its logit is gone.
+            logit = target.load()
+            top, mass = exponentials(k, row, V)
+            (losses + n).store(k.log(mass) - (logit - top))
 
             with k.when(gradient.compare("!=", 0)):
 
@@ -56,3 +38,29 @@ def build(module: ir.Module, shape: Shape) -> None:
 
                 k.each_vector(V, scale_down)
                 target.store(target.load() - factor)
+
+
+def exponentials(k: Kernel, row: Pointer, V: Value, scale: Value | None = None) -> Any:
+    """row [V] <- exp(scale * (row - max)); gives the maximum and the sum of what that makes."""
+    low = k.real_vector(float("-inf"))
+    largest = Variable(k, low)
+
+    def find_largest(j: Value, mask: Value | None) -> None:
+        x = (row + j).vector(mask)
+        x = x if mask is None else mask.where(x, low)
+        largest.set(k.maximum(x, largest.get()))
+
+    k.each_vector(V, find_largest)
+    top = k.max(largest.get())
+    total = Variable(k, k.real_vector(0))
+
+    def exponentiate(j: Value, mask: Value | None) -> None:
+        x = (row + j).vector(mask) - k.splat(top)
+        x = x if scale is None else x * k.splat(scale)
+        e = x.compare("<", _LEAST).where(0.0, k.exp(x))
+        (row + j).store_vector(e, mask)
+        e = e if mask is None else mask.where(e, 0.0)
+        total.set(total.get() + e)
+
+    k.each_vector(V, exponentiate)
+    return top, k.sum(total.get())

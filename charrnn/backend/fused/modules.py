@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 
 from charrnn.backend.fused import generation, losses, pointwise, products, recurrence, rows
-from charrnn.backend.fused.compile import Shape
+from charrnn.backend.fused.shape import Shape
 
 
 def text(name: str, shape: Shape, trace: Any) -> str:

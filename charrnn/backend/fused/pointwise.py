@@ -5,8 +5,8 @@ from __future__ import annotations
 from llvmlite import ir
 
 from charrnn.backend.fused import trace
-from charrnn.backend.fused.compile import Shape
 from charrnn.backend.fused.emit import Kernel, Pointer, Value, Variable
+from charrnn.backend.fused.shape import Shape
 from charrnn.backend.fused.trace import UpdateTrace
 
 

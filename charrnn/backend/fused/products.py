@@ -14,8 +14,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from charrnn.backend.fused.compile import DEPTH, ROWS, Shape
 from charrnn.backend.fused.emit import I64, Kernel, Pointer, Value, Variable
+from charrnn.backend.fused.shape import DEPTH, ROWS, Shape
 
 
 def build(module: ir.Module, shape: Shape) -> None:

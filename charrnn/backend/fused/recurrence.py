@@ -10,8 +10,8 @@ from typing import Any
 from llvmlite import ir
 
 from charrnn.backend.fused import trace
-from charrnn.backend.fused.compile import Shape
 from charrnn.backend.fused.emit import I64, POINTER, Kernel, Pointer, Value
+from charrnn.backend.fused.shape import Shape
 from charrnn.backend.fused.trace import CellTrace
 
 #: Arguments: pointers, integers. ``back`` is 1 where time runs backwards, else 0.
@@ -30,7 +30,7 @@ def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
             t = back * (T - 1) + s * (1 - back * 2)
             k.call(gemm, states + (t + back) * B * H, weight, bias, recurrent,
                    H, 1, 0, width, B, H, width)  # fmt: skip
-            _each_element(k, cell, cell.forward, t, states)  # reads no dy
+            _each_element(k, cell, cell.forward, t)
 
     with Kernel(module, shape, "backward", *BACKWARD) as k:
         gates, drecurrent, weight, *_, dstate, dy = k[BACKWARD[0]]
@@ -45,7 +45,11 @@ def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
 
 
 def _each_element(
-    k: Kernel, cell: CellTrace, changes: dict[tuple[str, Any], Any], t: Value, dy: Pointer
+    k: Kernel,
+    cell: CellTrace,
+    changes: dict[tuple[str, Any], Any],
+    t: Value,
+    dy: Pointer | None = None,
 ) -> None:
     """One step's pointwise part: all it reads of an element, then all it writes."""
     sizes: list[Value] = k["T B H back"]
@@ -59,7 +63,7 @@ def _each_element(
                 return arguments[name] + ((t * B + b) * cell.gates + index[1]) * H
             if name == "recurrent":
                 return arguments[name] + (b * cell.gates + index[1]) * H
-            if name == "dy":
+            if dy is not None and name == "dy":
                 dy_row: Value = k["dy_row"]
                 return dy + b * dy_row
             if name == "saved":

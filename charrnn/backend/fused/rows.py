@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from charrnn.backend.fused.compile import Shape
 from charrnn.backend.fused.emit import Kernel, Value
+from charrnn.backend.fused.shape import Shape
 
 
 def build(module: ir.Module, shape: Shape) -> None:

@@ -58,12 +58,15 @@ class Expression:
 
 
 class _Symbols:
-    """Stands in for NumPy where a function is traced."""
+    """Stands in for NumPy where a function is traced; has what kernels can be made of."""
 
     maximum = staticmethod(np.frompyfunc(lambda a, b: Expression("maximum", a, b), 2, 1))
     sign = staticmethod(np.frompyfunc(lambda a: Expression("sign", a), 1, 1))
     add, subtract, multiply, divide = np.add, np.subtract, np.multiply, np.divide
     tanh, sqrt = np.tanh, np.sqrt
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(f"xp.{name} cannot be compiled yet: add it to {__name__}")
 
 
 SYMBOLS = _Symbols()
@@ -217,11 +220,11 @@ def _changes(before: Arrays, after: Arrays, names: tuple[str, ...]) -> dict[tupl
 class UpdateTrace:
     """What an optimiser's update does to one element: new ``p`` and slots, in this order."""
 
-    def __init__(self, update: Any, slots: int, scalars: int) -> None:
-        self.slots, self.scalars = slots, scalars
+    def __init__(self, update: Any, slots: int) -> None:
+        self.slots, self.scalars = slots, 4
         p, g, state = inputs("p", 1), inputs("g", 1), inputs("slots", slots, 1)
         scratch = inputs("scratch", 1)
-        update(SYMBOLS, p, g, list(state), inputs("scalars", scalars), scratch)
+        update(SYMBOLS, p, g, list(state), inputs("scalars", self.scalars), scratch)
         self.results = [p[0], *state[:, 0]]
 
     def __repr__(self) -> str:

@@ -1,0 +1,42 @@
+"""The sizes that kernels are cut to."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+
+#: Depth, and rows of the result, of the blocks that ``products.py`` cuts operands to: they fit
+#: into the cache.
+DEPTH, ROWS = 256, 448
+
+
+class Shape(NamedTuple):
+    """What the vector registers of a machine hold: the sizes that kernels are cut to."""
+
+    dtype: np.dtype[Any]
+    width: int
+    """Elements of a vector."""
+    rows: int
+    """Rows of the largest tile of a matrix product, no more than ``width`` ..."""
+    vectors: int
+    """... and its vectors side by side: rows x vectors registers add up products."""
+
+    @property
+    def panel(self) -> int:
+        """Columns of a tile."""
+        return self.width * self.vectors
+
+    @classmethod
+    def of_host(cls, dtype: np.dtype[Any]) -> Shape:
+        """The one for this processor."""
+        features = llvm.get_host_cpu_features()
+        if features.get("avx512f"):
+            size, registers = 64, 32
+        elif features.get("avx"):
+            size, registers = 32, 16
+        else:  # SSE, and ARM's NEON
+            size, registers = 16, 16
+        width = size // dtype.itemsize
+        return cls(dtype, width, min(width, registers // 2 - 2), 2)

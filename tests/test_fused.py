@@ -10,6 +10,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pytest
 from charrnn.backend import NumpyBackend, select_backend
 from charrnn.backend.fused import FusedBackend, jit
 from charrnn.backend.fused.backend import available_threads
+from charrnn.backend.fused.loop import GenerationLoop
 from charrnn.backend.fused.shape import Shape
 from charrnn.backend.fused.trace import CellTrace, UpdateTrace
 from charrnn.cells import CELLS
@@ -510,6 +512,44 @@ def test_no_draw_gives_a_symbol_of_probability_0(dtype, draw, impossible):
 
 
 # Threads
+
+
+def drawn(backend: Any, cell: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    """What one sequence draws in two calls, and its states then; three panels of hidden units."""
+    sizes = {"vocab_size": 70, "hidden_size": 3 * backend.shape.panel, "embed_size": 5}
+    config = model_config(cell, **sizes)
+    model = Model(config, backend)
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    window = model.window(1, 1)
+    draws = np.random.default_rng(1).random((9, 1))
+    kernel = backend.kernel("generate", generate)
+    ids = [kernel(window, np.array([1]), draws[:4], 1.0)]
+    ids.append(kernel(window, ids[0][-1], draws[4:], 1.0))
+    return np.concatenate(ids), [state for layer in window.states for state in layer]
+
+
+@cells
+@pytest.mark.parametrize("threads", [2, 3, 4])
+@pytest.mark.parametrize("table", [0, 2048], ids=["products", "table"])
+def test_threads_that_draw_one_text_together_draw_the_same(monkeypatch, cell, threads, table):
+    """Bit for bit; four share three panels, so that one has nothing to do."""
+    monkeypatch.setattr(GenerationLoop, "TABLE", table)
+    expected, states = drawn(fused(np.float32), cell)
+    monkeypatch.setattr(GenerationLoop, "SHARED", 0)
+    found, found_states = drawn(fused(np.float32, threads), cell)
+    np.testing.assert_array_equal(found, expected)
+    for state, expected_state in zip(found_states, states, strict=True):
+        np.testing.assert_array_equal(state, expected_state)
+
+
+def test_two_callers_never_wait_for_each_others_threads(monkeypatch):
+    monkeypatch.setattr(GenerationLoop, "SHARED", 0)
+    backend = fused(np.float32, 2)
+    with ThreadPoolExecutor(3) as callers:
+        texts = [callers.submit(drawn, backend, "lstm") for _ in range(6)]
+        results = [text.result(timeout=60)[0] for text in texts]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
 
 
 def trained(threads: int, batch: int = 5) -> np.ndarray:

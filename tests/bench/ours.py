@@ -101,7 +101,31 @@ def sample(
         return np.concatenate(list(sample_ids(model, context, config)))
 
     greedy = draw(0)[:, 0].tolist()
-    return {"greedy": greedy, "seconds": median_time(lambda: draw(TEMPERATURE), seconds)}
+    return {
+        "greedy": greedy,
+        "seconds": median_time(lambda: draw(TEMPERATURE), seconds),
+        "products": 2 * _read_at_each_step(model),
+        "limit": _rate_of_products(model, seconds),
+    }
+
+
+def _read_at_each_step(model: Model) -> int:
+    """The weights that a symbol is multiplied with: all but those of the first layer's input."""
+    return sum(
+        weight.array.size for name, weight in model.weights.items() if name != "rnn.weight_ih_l0"
+    )
+
+
+def _rate_of_products(model: Model, seconds: float) -> float:
+    """Operations a second of large products in every thread: the most that there is."""
+    backend, size = model.backend, 1024
+    weight = backend.weight(backend.zeros((size, size)), backward=False)
+    pairs = [(backend.zeros((size, size)), backend.empty((size, size)))] * backend.threads
+
+    def multiply() -> None:
+        backend.map(lambda pair: backend.linear(pair[0], weight, pair[1]), pairs)
+
+    return 2 * size**3 * backend.threads / median_time(multiply, seconds)
 
 
 def encode(path: str) -> float:

@@ -124,12 +124,12 @@ def tables(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[list[str]
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The tables of ``bench.json``, for the README."""
+    """The tables of ``bench.json``, for the README, without the goals."""
     lines = [f"{describe(document['machine'])}.", ""]
     for title, columns, cells in tables([Row.from_json(row) for row in document["rows"]]):
-        columns = [title, *columns[1:]]
-        for line in (columns, ["---"] * len(columns), *cells):
-            lines.append(f"| {' | '.join(line)} |")
+        goal_at = columns.index("goal")
+        for line in ([title, *columns[1:]], ["---"] * len(columns), *cells):
+            lines.append(f"| {' | '.join(line[:goal_at] + line[goal_at + 1 :])} |")
         lines.append("")
     return "\n".join(lines).rstrip()
 

@@ -68,7 +68,9 @@ class FusedBackend(NumpyBackend):
         self.announce = functools.cache(announce)  # once, however many modules there are
         self._modules: dict[tuple[str, Any], dict[str, Function]] = {}
         self._loops: WeakKeyDictionary[Any, GenerationLoop] = WeakKeyDictionary()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        #: Held while the threads of the pool wait for each other: two such groups would for ever.
+        self.together = threading.Lock()
         self._room = threading.local()
         self.products = self._module(
             "products", {"pack": 5, "pack_transposed": 5, "gemm": 11, "gradient": 12}
@@ -150,7 +152,7 @@ class FusedBackend(NumpyBackend):
     def cell(self, cell: Any) -> dict[str, Function]:
         """``forward`` and ``backward`` of ``recurrence.py`` for a cell."""
         imports = {"gemm": self.products["gemm"]}
-        signatures = {"forward": 10, "backward": 12}
+        signatures = {"forward": 12, "backward": 12}
         return self._module("cell", signatures, cell, lambda: CellTrace(cell), imports)
 
     def prepare(self, cell: Any) -> None:
@@ -163,7 +165,7 @@ class FusedBackend(NumpyBackend):
             "gather": self.others["gather"],
             "forward": self.cell(cell)["forward"],
         }
-        return self._module("generation", {"generate": 16}, cell, imports=imports)["generate"]
+        return self._module("generation", {"generate": 19}, cell, imports=imports)["generate"]
 
     # Products
 
@@ -218,7 +220,7 @@ class FusedBackend(NumpyBackend):
         self.call(
             self.cell(cell)["forward"],
             *(memory.gates, memory.recurrent, weight.forward, None if cell.additive else bias),
-            *(memory.states, memory.saved, T - 1, B, H, reverse),
+            *(memory.states, memory.saved, T - 1, B, H, reverse, 0, H),
         )
 
     def _scan_backward(
@@ -276,7 +278,8 @@ class FusedBackend(NumpyBackend):
             with self._lock:
                 loop = self._loops.get(network)
                 if loop is None:
-                    loop = self._loops[network] = GenerationLoop(self, network)
+                    alone = len(window.parts) == 1
+                    loop = self._loops[network] = GenerationLoop(self, network, alone=alone)
             return loop.run(ids[columns], draws[:, columns], temperature)
 
         return np.concatenate(self.map(run, range(len(window.parts))), axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,12 @@ class GenerationLoop:
 
     #: Symbols up to which each one's input product is made beforehand.
     TABLE = 2048
+    #: Bytes of weights from which on several threads draw one text together, and how many do:
+    #: smaller weights stay in the cache next to a processor.
+    SHARED, WORKERS = 2**21, 4
 
-    def __init__(self, backend: FusedBackend, network: Any) -> None:
+    def __init__(self, backend: FusedBackend, network: Any, *, alone: bool) -> None:
+        """``alone``: no other network is run at the same time, so that there are threads."""
         scans = network.stack.scans
         cell = scans[0].cell
         self.generate = backend.generation(cell)
@@ -52,10 +57,16 @@ class GenerationLoop:
         arrays = [
             *(np.array(layers), table, embedding, backend.empty((B, E)), self.ids),
             *(head.weight.forward, head.bias, backend.empty((B, V)), self.inverse),
+            np.empty(1, np.int64),
         ]
+        self.arrived = arrays[-1]
         self.kept += arrays
         self.addresses = [address(a) if a.size else 0 for a in arrays]
         self.sizes = (B, len(scans), V, E)
+        self.backend = backend
+        size = sum(scan.weights["weight_hh"].forward.nbytes for scan in scans)
+        shared = alone and B == 1 and H % backend.shape.panel == 0 and size >= self.SHARED
+        self.workers = min(backend.threads, self.WORKERS) if shared else 1
 
     def run(
         self, ids: np.ndarray[Any, Any], draws: np.ndarray[Any, Any], temperature: float
@@ -68,7 +79,12 @@ class GenerationLoop:
         self.inverse[...] = min(1 / temperature, largest) if temperature else 0
         for states in self.states:  # the last step's become the first
             states[:, 0] = states[:, 1]
-        self.generate(*self.addresses, address(draws), address(out), len(draws), *self.sizes)
+        self.arrived.fill(0)
+        arguments = (*self.addresses, address(draws), address(out), len(draws), *self.sizes)
+        with self.backend.together if self.workers > 1 else nullcontext():
+            self.backend.map(
+                lambda worker: self.generate(*arguments, worker, self.workers), range(self.workers)
+            )
         if len(draws) % 2 == 0:
             for states in self.states:
                 states[:, 1] = states[:, 0]

@@ -14,8 +14,9 @@ from charrnn.backend.fused.emit import I64, POINTER, Kernel, Pointer, Value
 from charrnn.backend.fused.shape import Shape
 from charrnn.backend.fused.trace import CellTrace
 
-#: Arguments: pointers, integers. ``back`` is 1 where time runs backwards, else 0.
-FORWARD = "gates recurrent weight bias states saved", "T B H back"
+#: Arguments: pointers, integers. ``back`` is 1 where time runs backwards, else 0. Of the hidden
+#: units only those from ``first`` to before ``last`` are computed.
+FORWARD = "gates recurrent weight bias states saved", "T B H back first last"
 BACKWARD = "gates drecurrent weight states saved dstate dy", "T B H back dy_row"
 
 
@@ -24,13 +25,15 @@ def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
     gemm = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [I64] * 7), "gemm")
     with Kernel(module, shape, "forward", *FORWARD) as k:
         gates, recurrent, weight, bias, states, _ = k[FORWARD[0]]
-        T, B, H, back = k[FORWARD[1]]
+        T, B, H, back, first, last = k[FORWARD[1]]
         width = H * cell.gates
         with k.loop(0, T) as s:
             t = back * (T - 1) + s * (1 - back * 2)
-            k.call(gemm, states + (t + back) * B * H, weight, bias, recurrent,
-                   H, 1, 0, width, B, H, width)  # fmt: skip
-            _each_element(k, cell, cell.forward, t)
+            previous = states + (t + back) * B * H
+            product_of_units(
+                k, gemm, cell.gates, previous, weight, bias, recurrent, B, H, H, first, last
+            )
+            _each_element(k, cell, cell.forward, t, units=(first, last))
 
     with Kernel(module, shape, "backward", *BACKWARD) as k:
         gates, drecurrent, weight, *_, dstate, dy = k[BACKWARD[0]]
@@ -38,10 +41,31 @@ def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
         width = H * cell.gates
         with k.loop(0, T) as s:
             t = (1 - back) * (T - 1) - s * (1 - back * 2)
-            _each_element(k, cell, cell.backward, t, dy + t * B * dy_row)
+            _each_element(k, cell, cell.backward, t, dy=dy + t * B * dy_row)
             product = gates if cell.additive else drecurrent
             k.call(gemm, product + t * B * width, weight, dstate, dstate,
                    width, 1, H, H, B, width, H)  # fmt: skip
+
+
+def product_of_units(
+    k: Kernel, gemm: Any, gates: Any, x: Pointer, weight: Pointer, bias: Pointer, out: Pointer,
+    B: Value, K: Value, H: Value, first: Value, last: Value,
+) -> None:  # fmt: skip
+    """out [B, gates*H] = x [B, K] weight^T + bias, but only the columns of some hidden units.
+
+    These are all, or they begin and end where panels do.
+    """
+    width = H * gates
+    with k.either((last - first).compare("==", H)) as (yes, no):
+        with yes:
+            k.call(gemm, x, weight, bias, out, K, 1, 0, width, B, K, width)
+        with no, k.loop(0, gates) as gate:
+            column = gate * H + first
+            k.call(
+                gemm,
+                *(x, weight + column * K, bias.given().where(bias + column, bias), out + column),
+                *(K, 1, 0, width, B, K, last - first),
+            )
 
 
 def _each_element(
@@ -49,9 +73,14 @@ def _each_element(
     cell: CellTrace,
     changes: dict[tuple[str, Any], Any],
     t: Value,
+    *,
+    units: tuple[Value, Value] | None = None,
     dy: Pointer | None = None,
 ) -> None:
-    """One step's pointwise part: all it reads of an element, then all it writes."""
+    """One step's pointwise part: all it reads of an element, then all it writes.
+
+    ``units``: from the first to before the last; all, if not given.
+    """
     sizes: list[Value] = k["T B H back"]
     T, B, H, back = sizes
     arguments: dict[str, Pointer] = k.arguments
@@ -77,7 +106,8 @@ def _each_element(
 
         def row(name: str, index: tuple[int, ...]) -> Pointer:
             if (name, index) not in places:
-                places[name, index] = place(name, index)
+                start = place(name, index)
+                places[name, index] = start if units is None else start + units[0]
             return places[name, index]
 
         for name, index in [*trace.reads(list(changes.values())), *changes]:
@@ -90,4 +120,4 @@ def _each_element(
             for (name, index), value in zip(changes, values, strict=True):
                 (row(name, index) + j).store_vector(value, mask)
 
-        k.each_vector(H, body)
+        k.each_vector(H if units is None else units[1] - units[0], body)

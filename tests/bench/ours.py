@@ -118,14 +118,15 @@ def _read_at_each_step(model: Model) -> int:
 
 def _rate_of_products(model: Model, seconds: float) -> float:
     """Operations a second of large products in every thread: the most that there is."""
-    backend, size = model.backend, 1024
-    weight = backend.weight(backend.zeros((size, size)), backward=False)
-    pairs = [(backend.zeros((size, size)), backend.empty((size, size)))] * backend.threads
+    backend, rows, depth, columns = model.backend, 1250, 256, 1024
+    weight = backend.weight(backend.zeros((columns, depth)), backward=False)
+    left = [backend.zeros((rows, depth)) for _ in range(backend.threads)]
+    right = [backend.empty((rows, columns)) for _ in range(backend.threads)]
 
     def multiply() -> None:
-        backend.map(lambda pair: backend.linear(pair[0], weight, pair[1]), pairs)
+        backend.map(lambda n: backend.linear(left[n], weight, right[n]), range(backend.threads))
 
-    return 2 * size**3 * backend.threads / median_time(multiply, seconds)
+    return 2 * rows * depth * columns * backend.threads / median_time(multiply, seconds)
 
 
 def encode(path: str) -> float:

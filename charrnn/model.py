@@ -153,7 +153,8 @@ class TrainingWindow(Window):
     def loss_and_grads(self, ids: HostIds, targets: HostIds, seed: tuple[int, int] | None) -> Array:
         """Mean cross-entropy in nats, a device scalar; fills ``grads`` and carries the state.
 
-        Host ids and targets [T, B]. ``seed`` and step draw the dropout masks; None: no dropout.
+        Host ids and targets [T, B]. ``seed``: a seed and the number of the step, from which the
+        dropout masks are drawn; None: no dropout.
         """
         scale = 1 / ids.size
 

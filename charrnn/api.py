@@ -16,7 +16,7 @@ from charrnn.errors import DataError
 from charrnn.evaluation import Score, token_losses
 from charrnn.model import Model
 from charrnn.runs import find_checkpoint
-from charrnn.sampling import sample_text
+from charrnn.sampling import read_prompt, sample_text
 from charrnn.text import UNKNOWN
 
 
@@ -70,8 +70,9 @@ class LanguageModel:
     ) -> str:
         """Text that continues ``prompt``, as ``charrnn sample`` draws it; same seed, same text.
 
-        Ends before the first ``stop`` string. Raises ``DataError`` for a prompt with symbols
-        outside the vocabulary, ``UsageError`` for values out of range.
+        Ends before the first ``stop`` string; ``length`` counts symbols. Raises ``DataError`` for a
+        prompt with characters outside the vocabulary (unknown words are read as such),
+        ``UsageError`` for values out of range.
         """
         self.check_prompt(prompt)
         config = SampleConfig(length, temperature, top_k, top_p, min_p, seed)
@@ -79,10 +80,19 @@ class LanguageModel:
         pieces = sample_text(self.model, self.vocabulary, prompt, config, stops)
         return "".join(piece for [piece] in pieces)
 
+    def unknown_symbols(self, prompt: str) -> list[str]:
+        """Those of a prompt outside the vocabulary, but for a last word that is still growing."""
+        _, rest, begins = read_prompt(self.vocabulary, prompt)
+        settled = prompt if begins is None else prompt[: len(prompt) - len(rest)]
+        return self.vocabulary.unknown_symbols(settled)
+
     def check_prompt(self, prompt: str) -> None:
-        """Raise ``DataError`` where ``prompt`` has symbols outside the vocabulary."""
+        """Raise ``DataError`` where ``prompt`` has characters that the model does not know.
+
+        An unknown word is read as such: a model of words has learned what follows one.
+        """
         unknown = self.vocabulary.unknown_symbols(prompt)
-        if unknown:
+        if unknown and self.config.level == "char":
             named = ", ".join(f"{s!r} (U+{ord(s):04X})" for s in unknown[:5])
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise DataError(
@@ -92,21 +102,22 @@ class LanguageModel:
             )
 
     def logprobs(self, text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """ln P of each symbol given all before it [len(text)].
+        """ln P of each symbol given all before it [N]; N is len(text) at the level of characters.
 
         A symbol outside the vocabulary is scored as the unknown symbol.
         """
         ids = np.concatenate([[self.vocabulary.start], self.vocabulary.encode(text)])
-        return -token_losses(self.model, ids) if text else np.zeros(0)
+        return -token_losses(self.model, ids) if len(ids) > 1 else np.zeros(0)
 
     def score(self, text: str) -> Score:
         """The cross-entropy of a text and what derives from it; raises ``DataError`` if empty."""
-        if not text:
+        ids = self.vocabulary.encode(text)
+        if not len(ids):
             raise DataError("empty text", remedy="there is nothing to score")
         return Score(
             nats=float(-self.logprobs(text).sum()),
-            tokens=len(text),
-            unknown=int((self.vocabulary.encode(text) == UNKNOWN).sum()),
+            tokens=len(ids),
+            unknown=int((ids == UNKNOWN).sum()),
             characters=len(text),
             bytes=len(text.encode(errors="surrogatepass")),
         )

@@ -1,9 +1,10 @@
 """One checkpoint, one safetensors file: never half written, and read with distrust.
 
 The file holds float32 tensors: the weights under PyTorch's names, the optimiser's moments as
-``optim.SLOT.NAME`` and the carried recurrent state as ``state.LAYER.NAME``. Everything else is
-one canonical JSON document under the metadata key ``charrnn``, with the SHA-256 of the whole
-file, taken with the digest's own field zeroed. That shows damage; it is no signature.
+``optim.SLOT.NAME`` and the carried recurrent state as ``state.LAYER.NAME``. Words, which may be
+many, are one uint8 tensor ``vocabulary``: the UTF-8 of a JSON list. Everything else is one
+canonical JSON document under the metadata key ``charrnn``, with the SHA-256 of the whole file,
+taken with the digest's own field zeroed. That shows damage; it is no signature.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from charrnn.errors import (
     OutputError,
 )
 from charrnn.params import parameter_shapes
-from charrnn.text import NO_SUCH_FILE, CharVocabulary
+from charrnn.text import NO_SUCH_FILE, CharVocabulary, Vocabulary
 
 VERSION = 1
 _KEY = "charrnn"
@@ -41,6 +42,8 @@ _NO_DIGEST = "0" * 64
 _MAX_METADATA = 2**20
 _MAX_HEADER = 4 * _MAX_METADATA  # the metadata, escaped, and a line for each tensor
 _MAX_FILE = 2**36
+_WORDS = "vocabulary"
+_MAX_WORDS = 2**27  # bytes
 _NOT_OURS = {
     b"PK\x03\x04": "a zip archive, as .pt and .npz files are",
     b"\x80": "a Python pickle",
@@ -64,7 +67,7 @@ class Checkpoint:
     """
 
     config: ModelConfig
-    vocabulary: CharVocabulary
+    vocabulary: Vocabulary
     weights: Arrays
     slots: Arrays = field(default_factory=dict)
     states: Arrays = field(default_factory=dict)
@@ -100,12 +103,18 @@ def _to_bytes(checkpoint: Checkpoint) -> bytearray:
             raise DivergedError("numbers are not finite, not saved", name)
     # safetensors writes the memory as it lies: anything but C order would come out wrong.
     tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in tensors.items()}
+    vocabulary = checkpoint.vocabulary
+    symbols: list[str] | None = list(vocabulary.symbols)
+    if checkpoint.config.level == "word":
+        listed = json.dumps(symbols, ensure_ascii=False, separators=(",", ":")).encode()
+        tensors[_WORDS], symbols = np.frombuffer(listed, np.uint8), None
     document = {
         "format": _KEY,
         "version": VERSION,
         "sha256": _NO_DIGEST,
         "model": checkpoint.config.to_dict(),
-        "vocabulary": list(checkpoint.vocabulary.symbols),
+        "tokenizer": vocabulary.tokenizer,
+        "vocabulary": symbols,
         **{name: getattr(checkpoint, name) for name in _DOCUMENTS},
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -161,15 +170,18 @@ def load(path: Path) -> Checkpoint:
         header = _header(raw)
         document = _document(header)
         _check_digest(raw, document["sha256"])
-        checkpoint = _from_document(document)
-        _check_tensors(header, checkpoint)
+        config = ModelConfig.from_dict(document["model"])
+        documents = _documents(document)
+        _check_tensors(header, config, documents)
         tensors = safetensors.numpy.load(raw)
+        vocabulary = _vocabulary(document, config, tensors.pop(_WORDS, None))
     except DataError as error:
         raise DataError(error.what, path, error.remedy) from None
     except CharrnnError as error:
         raise DataError("damaged checkpoint", path, str(error)) from None
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError("damaged checkpoint", path, f"{type(error).__name__}: {error}") from None
+    checkpoint = Checkpoint(config, vocabulary, {}, **documents, sha256=document["sha256"])
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise DataError("checkpoint with numbers that are not finite", path, name)
@@ -223,6 +235,8 @@ def _document(header: dict[str, Any]) -> dict[str, Any]:
         raise DataError("damaged checkpoint", remedy=f"version {version!r}")
     if version > VERSION:
         raise DataError("checkpoint of a newer charrnn", remedy=f"version {version}; upgrade")
+    # Fields that the first checkpoints did not have.
+    document["model"] = {"bidirectional": False, **document["model"]}
     return document  # type: ignore[no-any-return]
 
 
@@ -233,32 +247,52 @@ def _check_digest(raw: bytes, digest: str) -> None:
         raise DataError("damaged checkpoint", remedy="its SHA-256 does not match; use an older one")
 
 
-def _from_document(document: dict[str, Any]) -> Checkpoint:
-    config = ModelConfig.from_dict(document["model"])
-    vocabulary = CharVocabulary(document["vocabulary"])
-    if len(vocabulary) != config.vocab_size:
-        raise DataError("damaged checkpoint", remedy="vocabulary and model differ in size")
+def _documents(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     documents = {name: document[name] for name in _DOCUMENTS}
     if not all(isinstance(value, dict) for value in documents.values()):
         raise DataError("damaged checkpoint", remedy="its metadata is not as it should be")
-    return Checkpoint(config, vocabulary, weights={}, **documents, sha256=document["sha256"])
+    return documents
 
 
-def _check_tensors(header: dict[str, Any], checkpoint: Checkpoint) -> None:
+def _vocabulary(
+    document: dict[str, Any], config: ModelConfig, words: np.ndarray[Any, Any] | None
+) -> Vocabulary:
+    vocabulary: Vocabulary
+    if words is None:
+        vocabulary = CharVocabulary(document["vocabulary"])
+    else:
+        from charrnn.text.words import WordVocabulary
+
+        symbols = json.loads(words.tobytes())
+        if not isinstance(symbols, list) or not all(isinstance(s, str) for s in symbols):
+            raise DataError("vocabulary is not a list of words")
+        vocabulary = WordVocabulary.named(symbols, document["tokenizer"])
+    if len(vocabulary) != config.vocab_size:
+        raise DataError("damaged checkpoint", remedy="vocabulary and model differ in size")
+    return vocabulary
+
+
+def _check_tensors(
+    header: dict[str, Any], config: ModelConfig, documents: dict[str, dict[str, Any]]
+) -> None:
     """Compare names, shapes and types with what the configuration implies, before any is made."""
-    found = {name: tuple(entry["shape"]) for name, entry in header.items()}
-    if any(entry["dtype"] != "F32" for entry in header.values()):
-        raise DataError("damaged checkpoint", remedy="its tensors are not all float32")
-    shapes = parameter_shapes(checkpoint.config)
+    found: dict[str, tuple[Any, ...]] = {
+        name: (entry["dtype"], *entry["shape"]) for name, entry in header.items()
+    }
+    shapes = parameter_shapes(config)
     slots = {name.split(".")[1] for name in found if name.startswith("optim.")}
     expected = dict(shapes)
     for slot in slots:
         expected |= {f"optim.{slot}.{name}": shape for name, shape in shapes.items()}
     if any(name.startswith("state.") for name in found):
-        shape = (checkpoint.training["config"]["batch_size"], checkpoint.config.hidden_size)
-        for layer in range(checkpoint.config.layers):
-            for state in CELLS[checkpoint.config.cell_name].states:
+        shape = (documents["training"]["config"]["batch_size"], config.hidden_size)
+        for layer in range(config.layers):
+            for state in CELLS[config.cell_name].states:
                 expected[f"state.{layer}.{state}"] = shape
-    if found != expected:
-        odd = sorted(n for n in found.keys() | expected if found.get(n) != expected.get(n))
+    exact: dict[str, tuple[Any, ...]] = {n: ("F32", *shape) for n, shape in expected.items()}
+    if config.level == "word":
+        _, *size = found.get(_WORDS, ("", 0))
+        exact[_WORDS] = ("U8", size[0] if len(size) == 1 and size[0] <= _MAX_WORDS else 0)
+    if found != exact:
+        odd = sorted(n for n in found.keys() | exact if found.get(n) != exact.get(n))
         raise DataError("damaged checkpoint", remedy=f"missing, unexpected or misshapen: {odd[0]}")

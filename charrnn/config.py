@@ -12,7 +12,7 @@ from charrnn.errors import UsageError
 
 CELL_KINDS = ("lstm", "gru", "rnn")
 ACTIVATIONS = ("tanh", "relu", "sigmoid")
-LEVELS = ("char",)
+LEVELS = ("char", "word")
 INITS = ("orthogonal", "uniform")
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -66,7 +66,10 @@ def _matches(value: object, annotation: str) -> bool:
 
 @dataclass(frozen=True)
 class ModelConfig(_Config):
-    """The architecture. ``vocab_size`` counts the reserved unknown symbol."""
+    """The architecture. ``vocab_size`` counts the reserved unknown symbol.
+
+    ``bidirectional``: a second stack of layers reads from the right, to fill blanks.
+    """
 
     vocab_size: int
     level: str = "char"
@@ -77,6 +80,7 @@ class ModelConfig(_Config):
     embed_size: int = 128
     dropout: float = 0.0
     tie: bool = False
+    bidirectional: bool = False
 
     def __post_init__(self) -> None:
         _one_of("--level", self.level, LEVELS)
@@ -184,7 +188,10 @@ class TrainConfig(_Config):
 
 @dataclass(frozen=True)
 class SampleConfig(_Config):
-    """How symbols are drawn. ``temperature`` 0 is argmax; ``top_k`` 0 and ``top_p`` 1 are off."""
+    """How symbols are drawn. ``temperature`` 0 is argmax; ``top_k`` 0 and ``top_p`` 1 are off.
+
+    ``unknown``: the unknown symbol may be drawn too.
+    """
 
     length: int = 500
     temperature: float = 0.8
@@ -193,6 +200,7 @@ class SampleConfig(_Config):
     min_p: float = 0.0
     seed: int = 0
     count: int = 1
+    unknown: bool = False
 
     def __post_init__(self) -> None:
         _between("--length", self.length, 0, 2**40)

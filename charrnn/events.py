@@ -89,6 +89,7 @@ class Finished:
     nats: float
     bits_per_character: float
     best_nats: float
+    best_bits_per_character: float
     best_step: int
     elapsed_s: float
 

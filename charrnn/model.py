@@ -9,8 +9,8 @@ import numpy as np
 from charrnn.backend import Array, Backend
 from charrnn.config import ModelConfig
 from charrnn.layers import States
-from charrnn.network import Network
-from charrnn.params import Buffer, cuts, parameter_shapes
+from charrnn.network import BothWays, Network
+from charrnn.params import LEFT, Buffer, cuts, parameter_shapes
 from charrnn.rng import DROPOUT, generator
 
 #: Time steps read at once where a text of any length is only read.
@@ -45,9 +45,9 @@ class Model:
         """Take over a change of ``params``."""
         self.backend.map(lambda weight: weight.refresh(), self.weights.values())
 
-    def window(self, seq_len: int, batch: int) -> Window:
-        """A window to predict with."""
-        return Window(self, seq_len, batch)
+    def window(self, seq_len: int, batch: int, side: str = LEFT) -> Window:
+        """A window to predict with: from the left, or texts that are given from their end on."""
+        return Window(self, seq_len, batch, side)
 
     def training_window(self, seq_len: int, batch: int) -> TrainingWindow:
         """A window to learn from; raises ``ValueError`` unless the model ``learns``."""
@@ -60,29 +60,21 @@ class Window:
     """The model over ``seq_len`` time steps T of ``batch`` sequences B, in buffers made once.
 
     The sequences are cut into parts, one for each thread of the backend. The recurrent state
-    starts at zero and is carried from call to call.
+    starts at zero and is carried from call to call. ``side`` is the stack that is run.
     """
 
-    def __init__(self, model: Model, seq_len: int, batch: int) -> None:
-        self.model, self.backend = model, model.backend
+    def __init__(self, model: Model, seq_len: int, batch: int, side: str = LEFT) -> None:
+        self.model, self.backend, self.side = model, model.backend, side
         self.seq_len, self.batch = seq_len, batch
         count = max(1, min(batch // MIN_LANES, model.backend.threads))
         self.columns = [slice(a, b) for a, b in cuts(0, batch, count)]
-        self.parts = [
-            Network(
-                model.config,
-                model.backend,
-                {**model.params, **model.weights},
-                self._grads(),
-                seq_len,
-                columns.stop - columns.start,
-            )
-            for columns in self.columns
-        ]
+        weights = {**model.params, **model.weights}
+        self.parts = [self._part(weights, c.stop - c.start) for c in self.columns]
 
-    def _grads(self) -> Buffer | None:
-        """Where one part of the batch writes its gradients."""
-        return None
+    def _part(self, weights: dict[str, Any], batch: int) -> Network:
+        """The network for so many of the sequences."""
+        model = self.model
+        return Network(model.config, model.backend, weights, None, self.seq_len, batch, self.side)
 
     def reset(self) -> None:
         """Start the next call from a zero state."""
@@ -128,6 +120,10 @@ class Window:
         """Host ids [T, B] -> logits [T*B, V] of the symbols that follow; carries the state on."""
         return self._each(lambda n, x: self.parts[n].logits(x), ids)
 
+    def hidden(self, ids: HostIds) -> Array:
+        """Host ids [T, B] -> the last layer's h [T*B, H]; carries the state on."""
+        return self._each(lambda n, x: self.parts[n].hidden(x), ids)
+
     def losses(self, ids: HostIds, targets: HostIds) -> Array:
         """Host ids and targets [T, B] -> cross-entropy of each in nats [T*B]; carries the state."""
         return self._each(lambda n, x, y: self.parts[n].losses(x, y), ids, targets)
@@ -146,9 +142,12 @@ class TrainingWindow(Window):
         self.tied = model.config.tie
         self.touched: np.ndarray[Any, Any] | None = None
 
-    def _grads(self) -> Buffer:
-        self.buffers.append(Buffer(self.backend, parameter_shapes(self.model.config)))
-        return self.buffers[-1]
+    def _part(self, weights: dict[str, Any], batch: int) -> Network:
+        config = self.model.config
+        grads = Buffer(self.backend, parameter_shapes(config))
+        self.buffers.append(grads)
+        kind = BothWays if config.bidirectional else Network
+        return kind(config, self.backend, weights, grads, self.seq_len, batch)
 
     def loss_and_grads(self, ids: HostIds, targets: HostIds, seed: tuple[int, int] | None) -> Array:
         """Mean cross-entropy in nats, a device scalar; fills ``grads`` and carries the state.
@@ -169,7 +168,8 @@ class TrainingWindow(Window):
     def _add_up(self) -> None:
         """Gradients of all parts into ``grads``."""
         encoder, flat = self.grads["encoder.weight"], self.grads.flat
-        embeddings = [part.embedding for part in self.parts]
+        networks = [network for part in self.parts for network in part.networks]
+        embeddings = [network.embedding for network in networks]
         first = 0 if self.tied else encoder.size
 
         def add(bounds: tuple[int, int]) -> None:
@@ -185,9 +185,9 @@ class TrainingWindow(Window):
             else:
                 self.touched = np.unique(np.concatenate([e.symbols for e in embeddings]))
                 encoder[self.backend.to_device(self.touched)] = 0
-        for part, embedding in zip(self.parts, embeddings, strict=True):
+        for network, embedding in zip(networks, embeddings, strict=True):
             if embedding.whole:
-                encoder += part.drows
+                encoder += network.drows
             else:
                 ids = embedding.ids[: len(embedding.symbols)]
-                self.backend.scatter_add(encoder, ids, part.drows)
+                self.backend.scatter_add(encoder, ids, network.drows)

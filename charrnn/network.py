@@ -11,7 +11,9 @@ from charrnn.backend import Array, Backend
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
 from charrnn.layers import Dropout, Embedding, Head, Stack, States
-from charrnn.params import Buffer
+from charrnn.params import LEFT, RIGHT, Buffer
+
+HostIds = np.ndarray[Any, Any]
 
 
 class Network:
@@ -19,7 +21,8 @@ class Network:
 
     ``weights`` maps the names of the parameters to what is read: the embedding's table and biases
     as arrays, matrices as weights, a tied decoder's too. ``grads`` maps them to the gradients that
-    are written, but for the embedding's: those are in ``drows``.
+    are written, but for the embedding's: those are in ``drows``. ``side`` is the stack that is
+    run: ``RIGHT`` takes a text from its end on.
 
     Dropout is on what the decoder and every layer but the first read. The embedding loses half as
     much, since a symbol's row is cut once for a whole window rather than at each position.
@@ -33,6 +36,7 @@ class Network:
         grads: Buffer | None,
         seq_len: int,
         batch: int,
+        side: str = LEFT,
     ) -> None:
         tokens, dropout = seq_len * batch, config.dropout if grads else 0.0
         dweight = "encoder.weight" if config.tie else "decoder.weight"
@@ -40,8 +44,8 @@ class Network:
         self.stack = Stack(
             backend,
             CELLS[config.cell_name],
-            {n.removeprefix("rnn."): w for n, w in weights.items()},
-            grads and grads.part("rnn."),
+            {n.removeprefix(f"{side}."): w for n, w in weights.items()},
+            grads and grads.part(f"{side}."),
             config.layers,
             seq_len,
             batch,
@@ -64,33 +68,109 @@ class Network:
         """The states after the last call, for each layer: [B, H] each."""
         return self.stack.final
 
-    def hidden(self, ids: np.ndarray[Any, Any], rng: np.random.Generator | None = None) -> Array:
+    @property
+    def networks(self) -> list[Network]:
+        """Those that have an embedding, and after a backward pass its gradient."""
+        return [self]
+
+    def hidden(self, ids: HostIds, rng: np.random.Generator | None = None) -> Array:
         """Host ids [T, B] -> the last layer's h [T*B, H]; carries the state on."""
         self.stack.carry_states()
         rows, index = self.embedding.forward(ids)
         h = self.stack.forward(self.embed_dropout.forward(rows, rng), index, rng)
         return self.head_dropout.forward(h, rng)
 
-    def logits(self, ids: np.ndarray[Any, Any]) -> Array:
+    def logits(self, ids: HostIds) -> Array:
         """Host ids [T, B] -> logits [T*B, V] of the symbols that follow."""
         return self.head.logits(self.hidden(ids))
 
-    def losses(self, ids: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Array:
+    def losses(self, ids: HostIds, targets: HostIds) -> Array:
         """Host ids and targets [T, B] -> cross-entropy of each in nats [T*B]."""
         return self.head.loss(self.hidden(ids), targets.reshape(-1))
 
     def losses_and_grads(
-        self,
-        ids: np.ndarray[Any, Any],
-        targets: np.ndarray[Any, Any],
-        scale: float,
-        rng: np.random.Generator | None,
+        self, ids: HostIds, targets: HostIds, scale: float, rng: np.random.Generator | None
     ) -> Array:
         """As ``losses``, and the gradients of ``scale`` times their sum.
 
         ``rng`` draws the dropout masks; None: no dropout.
         """
         losses = self.head.loss(self.hidden(ids, rng), targets.reshape(-1), scale)
-        drows, _ = self.stack.backward(self.head_dropout.backward(self.head.dh))
+        self.backward(self.head.dh)
+        return losses
+
+    def backward(self, dh: Array) -> None:
+        """From the gradient of what ``hidden`` gave to those of the stack and of ``drows``."""
+        drows, _ = self.stack.backward(self.head_dropout.backward(dh))
         self.drows = self.embed_dropout.backward(drows)
+
+
+class BothWays(Network):
+    """A network and its mirror image, which reads from the right; they share all but the stacks.
+
+    They are kept apart through all layers, so that neither has seen the symbol between what it has
+    read and what the other has. That symbol is predicted from the sum of both h, by the decoder
+    with a bias of its own. Trained are, to equal parts, the predictions from the left, from the
+    right, and from both sides. Of a window's right-hand side nothing is known beyond its end.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        backend: Backend,
+        weights: Mapping[str, Any],
+        grads: Buffer,
+        seq_len: int,
+        batch: int,
+    ) -> None:
+        """Raises ``ValueError`` for a window of a single step, which has nothing in between."""
+        if seq_len < 2:
+            raise ValueError("both ways of a window of one step")
+        super().__init__(config, backend, weights, grads, seq_len, batch)
+        self.mirror = Network(config, backend, weights, grads, seq_len, batch, RIGHT)
+        dweight, _ = self.head.grads or (None, None)
+        self.between = Head(
+            backend,
+            weights["decoder.weight"],
+            weights["blank.bias"],
+            (dweight, grads["blank.bias"]),
+            (seq_len - 1) * batch,
+        )
+        self.both = backend.empty((seq_len - 1, batch, config.hidden_size))
+        self.backend = backend
+
+    @property
+    def networks(self) -> list[Network]:
+        return [self, self.mirror]
+
+    def losses_and_grads(
+        self, ids: HostIds, targets: HostIds, scale: float, rng: np.random.Generator | None
+    ) -> Array:
+        """As of ``Network``: the losses are those from the left alone, the gradients those of all.
+
+        With symbols s_0 .. s_T, ``hidden`` of the left has read s_0 .. s_t at time t, and that of
+        the right s_T .. s_(T-t): what stands between are s_1 .. s_(T-1).
+        """
+        scale /= 3
+        left, right = self, self.mirror
+        h = left.hidden(ids, rng)
+        losses = left.head.loss(h, targets.reshape(-1), scale)
+
+        for scan in right.states:
+            for state in scan:
+                state.fill(0)
+        mirrored = right.hidden(np.ascontiguousarray(targets[::-1]), rng)
+        right.head.loss(mirrored, ids[::-1].reshape(-1), scale, add=True)
+
+        steps = (ids.shape[0], ids.shape[1], -1)
+        before, after = h.reshape(steps)[:-1], mirrored.reshape(steps)[-2::-1]
+        self.backend.xp.add(before, after, out=self.both)
+        between = self.both.reshape(-1, before.shape[-1])
+        self.between.loss(between, targets[:-1].reshape(-1), scale, add=True)
+
+        dboth = self.between.dh.reshape(before.shape)
+        left.head.dh.reshape(steps)[:-1] += dboth
+        right.head.dh.reshape(steps)[-2::-1] += dboth
+        left.backward(left.head.dh)
+        right.backward(right.head.dh)
         return losses

@@ -18,6 +18,9 @@ from charrnn.config import ModelConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
+#: The stacks by where their context stands: what is read from the left on, and from the right on.
+LEFT, RIGHT = "rnn", "reverse"
+
 
 def recurrent_shapes(
     cell: Cell, input_size: int, hidden_size: int, layers: int, *, bidirectional: bool = False
@@ -38,14 +41,21 @@ def recurrent_shapes(
 
 
 def parameter_shapes(config: ModelConfig) -> Shapes:
-    """Names and shapes of all parameters; a tied decoder's weight is ``encoder.weight``."""
+    """Names and shapes of all parameters; a tied decoder's weight is ``encoder.weight``.
+
+    A bidirectional model has a second stack, ``reverse.*``, which reads from right to left, and a
+    bias for what is predicted from both sides. Embedding and decoder serve both stacks.
+    """
     V, E, H = config.vocab_size, config.embed_size, config.hidden_size
     stack = recurrent_shapes(CELLS[config.cell_name], E, H, config.layers)
     shapes: Shapes = {"encoder.weight": (V, E)}
-    shapes |= {f"rnn.{name}": shape for name, shape in stack.items()}
+    for side in (LEFT, RIGHT)[: 1 + config.bidirectional]:
+        shapes |= {f"{side}.{name}": shape for name, shape in stack.items()}
     if not config.tie:
         shapes["decoder.weight"] = (V, H)
     shapes["decoder.bias"] = (V,)
+    if config.bidirectional:
+        shapes["blank.bias"] = (V,)
     return shapes
 
 

@@ -12,7 +12,7 @@ from charrnn.errors import MemoryLimitError
 from charrnn.layers import MAX_LOGITS
 from charrnn.model import CHUNK
 from charrnn.optim import OPTIMIZERS
-from charrnn.params import Shapes, count, parameter_shapes
+from charrnn.params import LEFT, RIGHT, Shapes, count, parameter_shapes
 
 
 class LayerRow(NamedTuple):
@@ -32,13 +32,17 @@ def layer_table(
     shapes = parameter_shapes(config)
     H = config.hidden_size
     cell = config.cell.upper() + (f" ({config.activation})" if config.cell == "rnn" else "")
-    parts = [("encoder", "Embedding", config.embed_size, "encoder.")]
-    parts += [(f"rnn.{n}", cell, H, f"_l{n}") for n in range(config.layers)]
+    parts = [("encoder", "Embedding", config.embed_size, ["encoder.weight"])]
+    for side in (LEFT, RIGHT)[: 1 + config.bidirectional]:
+        for n in range(config.layers):
+            names = [x for x in shapes if x.startswith(f"{side}.") and x.endswith(f"_l{n}")]
+            parts.append((f"{side}.{n}", cell, H, names))
     tied = " (tied)" if config.tie else ""
-    parts += [("decoder", f"Linear{tied}", config.vocab_size, "decoder.")]
+    names = ["decoder.weight", "decoder.bias", "blank.bias"]
+    parts.append(("decoder", f"Linear{tied}", config.vocab_size, names))
     rows = []
-    for name, kind, width, mark in parts:
-        own = {n: s for n, s in shapes.items() if n.startswith(mark) or n.endswith(mark)}
+    for name, kind, width, mine in parts:
+        own = {n: s for n, s in shapes.items() if n in mine}
         rows.append(LayerRow(name, kind, (steps, batch, width), own, count(own)))
     return rows
 
@@ -65,14 +69,14 @@ def memory_estimate(
     gradients = T * B * config.layers * (H + (0 if cell.additive else KH)) + min(V, T * B) * E
     # An output of 4 bytes and a draw of 2 for each element make one and a half floats.
     dropout = 1.5 * (T * B * config.layers * H + min(V, T * B) * E) if config.dropout else 0
+    stacks = 1 + config.bidirectional
     floats = (
         parameters * (2 + threads + slots)  # weights, scratch, gradients and moments
         + 2 * parameters  # weights as products want them, for both directions
         + 3 * parameters * (1 + slots)  # a checkpoint in the making: arrays, bytes, both at once
-        + window(T, B)
+        + (2 * stacks - 1) * window(T, B)
         + window(CHUNK, valid_lanes)
-        + gradients
-        + dropout
+        + stacks * (gradients + dropout)
     )
     return math.ceil(4 * floats)
 

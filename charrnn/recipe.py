@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from charrnn.config import Budget, ModelConfig, TrainConfig
+from charrnn.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,18 @@ class Options:
     Names and meanings are those of ``ModelConfig``, ``TrainConfig`` and ``Budget``.
     """
 
+    level: str = ModelConfig.level
+    vocab_size: int | None = None
+    min_count: int | None = None
+    pretokenized: bool | None = None
     cell: str = ModelConfig.cell
     activation: str = ModelConfig.activation
     layers: int | None = None
     hidden_size: int | None = None
     embed_size: int | None = None
     dropout: float | None = None
-    tie: bool = ModelConfig.tie
+    tie: bool | None = None
+    bidirectional: bool = ModelConfig.bidirectional
     batch_size: int | None = None
     seq_len: int | None = None
     epochs: float | None = None
@@ -46,10 +52,20 @@ class Options:
     def __post_init__(self) -> None:
         """Raises ``UsageError`` for what makes no sense whatever the text: before it is read."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        del given["tie"]  # whether sizes fit it shows when all are known
+        given.pop("tie", None)  # whether sizes fit it shows when all are known
         given.setdefault("weight_decay", 0.0)
+        given.setdefault("vocab_size", 2)
         TrainConfig(**_part(TrainConfig, given))
-        ModelConfig(vocab_size=2, **_part(ModelConfig, given))
+        ModelConfig(**_part(ModelConfig, given))
+        for option, value in (
+            ("--vocab-size", self.vocab_size),
+            ("--min-count", self.min_count),
+            ("--pretokenized", self.pretokenized),
+        ):
+            if value is not None and self.level != "word":
+                raise UsageError("option without effect", option, "it needs --level word")
+        if self.min_count is not None and self.min_count < 1:
+            raise UsageError("invalid value", f"--min-count {self.min_count}", "must be at least 1")
         if budget := _part(Budget, given):
             Budget(**budget)
 
@@ -72,14 +88,22 @@ class Recipe(NamedTuple):
 
 #: Recipes by the largest number of training symbols that they are for:
 #: layers, hidden size, dropout, epochs, batch size, window.
-_RECIPES = (
+_CHAR_RECIPES = (
     (5_000, Recipe(1, 64, 0.2, 60, 4, 32)),
     (50_000, Recipe(1, 128, 0.4, 50, 8, 64)),
     (300_000, Recipe(1, 512, 0.6, 40, 32, 64)),
     (3_000_000, Recipe(1, 512, 0.5, 24, 32, 64)),
     (30_000_000, Recipe(1, 512, 0.1, 4, 32, 64)),
 )
-_LARGEST = Recipe(2, 512, 0.0, 1, 64, 64)
+_WORD_RECIPES = (
+    (5_000, Recipe(1, 64, 0.4, 60, 4, 16)),
+    (300_000, Recipe(1, 256, 0.6, 30, 16, 32)),
+    (5_000_000, Recipe(1, 256, 0.4, 8, 32, 35)),
+)
+_RECIPES = {
+    "char": (_CHAR_RECIPES, Recipe(2, 512, 0.0, 1, 64, 64)),
+    "word": (_WORD_RECIPES, Recipe(2, 512, 0.1, 2, 64, 35)),
+}
 
 _MIN_SEQ_LEN = 16
 
@@ -88,12 +112,18 @@ _RATES = {"adam": 4e-3, "rmsprop": 2e-3, "sgd": 1.0}
 _PLAIN_RNN_RATE = 0.4
 
 
-def recommend(symbols: int, batch_size: int | None = None, seq_len: int | None = None) -> Recipe:
+def recommend(
+    symbols: int,
+    batch_size: int | None = None,
+    seq_len: int | None = None,
+    level: str = ModelConfig.level,
+) -> Recipe:
     """The recipe for a text with this many symbols to train on.
 
     Window and batch shrink, around what is given of them, where the text would not fill four.
     """
-    recipe = next((r for limit, r in _RECIPES if symbols <= limit), _LARGEST)
+    recipes, largest = _RECIPES[level]
+    recipe = next((r for limit, r in recipes if symbols <= limit), largest)
     room = symbols // (4 * (batch_size or 1))
     seq_len = seq_len or max(_MIN_SEQ_LEN, min(recipe.seq_len, room))
     batch_size = batch_size or max(1, min(recipe.batch_size, symbols // (4 * seq_len)))
@@ -113,7 +143,7 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
     """Fill in what ``options`` leave open; raises ``UsageError`` for what makes no sense."""
     values = asdict(options)
     given = {name for name, value in values.items() if value is not None}
-    recipe = recommend(symbols, options.batch_size, options.seq_len)._asdict()
+    recipe = recommend(symbols, options.batch_size, options.seq_len, options.level)._asdict()
     if given & {"epochs", "steps", "minutes"}:
         del recipe["epochs"]
     for name, value in recipe.items():
@@ -121,14 +151,20 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
             values[name] = value
     if values["embed_size"] is None:
         values["embed_size"] = values["hidden_size"]
+    if values["tie"] is None:  # of words, most parameters are in these two matrices
+        values["tie"] = options.level == "word" and values["embed_size"] == values["hidden_size"]
     if values["lr"] is None:
         rate = _RATES[options.optimizer]
         values["lr"] = rate * (_PLAIN_RNN_RATE if options.cell == "rnn" else 1)
     if values["weight_decay"] is None:
         values["weight_decay"] = TrainConfig.weight_decay if options.optimizer == "adam" else 0.0
     chosen = {n: v for n, v in values.items() if v is not None and n not in given}
+    if options.level == "char":
+        chosen.pop("tie", None)
+    if options.bidirectional and values["seq_len"] < 2:
+        raise UsageError("invalid value", "--seq-len 1", "--bidirectional needs at least 2")
     return Resolved(
-        ModelConfig(vocab_size=vocab_size, **_part(ModelConfig, values)),
+        ModelConfig(**(_part(ModelConfig, values) | {"vocab_size": vocab_size})),
         TrainConfig(**_part(TrainConfig, values)),
         Budget(**_part(Budget, values)),
         chosen,

@@ -11,7 +11,7 @@ from charrnn.config import SampleConfig
 from charrnn.layers import States
 from charrnn.model import CHUNK, Model, Window
 from charrnn.rng import SAMPLE, generator
-from charrnn.text import UNKNOWN, CharVocabulary, Ids
+from charrnn.text import UNKNOWN, Ids, Vocabulary
 
 _CHUNK = 64  # symbols drawn at once: text still comes as if it were written
 
@@ -21,12 +21,14 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 def probabilities(logits: Floats, config: SampleConfig) -> Floats:
     """The distribution that symbols are drawn from: logits [B, V] -> probabilities [B, V].
 
-    The unknown symbol gets none. Temperature divides the logits; of what that gives, top-k keeps
-    the k likeliest, top-p the likeliest that together reach p (Holtzman et al. 2020), min-p
-    those at least ``min_p`` times as likely as the first (Nguyen et al. 2024).
+    The unknown symbol gets none unless ``config.unknown``. Temperature divides the logits; of
+    what that gives, top-k keeps the k likeliest, top-p the likeliest that together reach p
+    (Holtzman et al. 2020), min-p those at least ``min_p`` times as likely as the first (Nguyen et
+    al. 2024).
     """
     logits = logits.astype(np.float64)
-    logits[:, UNKNOWN] = -np.inf
+    if not config.unknown:
+        logits[:, UNKNOWN] = -np.inf
     logits -= logits.max(axis=1, keepdims=True)
     with np.errstate(over="ignore"):  # the smallest temperatures: -inf, which is right
         p = np.exp(logits / config.temperature)
@@ -51,7 +53,8 @@ def pick(logits: Floats, config: SampleConfig, draws: Floats) -> Ids:
     on every device, as long as the logits agree to rounding.
     """
     if config.temperature == 0:
-        ids = logits[:, UNKNOWN + 1 :].argmax(axis=1) + UNKNOWN + 1
+        first = 0 if config.unknown else UNKNOWN + 1
+        ids = logits[:, first:].argmax(axis=1) + first
     else:
         cumulative = np.cumsum(probabilities(logits, config), axis=1)
         # The inverse of the distribution; "<=" never takes a symbol of probability 0.
@@ -93,18 +96,25 @@ def _draw(window: Window, ids: Ids, draws: Floats, config: SampleConfig) -> Ids:
     return np.stack(drawn)
 
 
-def sample_ids(model: Model, context: Ids, config: SampleConfig) -> Iterator[Ids]:
+def sample_ids(
+    model: Model, context: Ids, config: SampleConfig, first: Ids | None = None
+) -> Iterator[Ids]:
     """Draw ``config.length`` times the next id of each of ``config.count`` sequences.
 
-    Gives ids [n, B], n symbols at a time. All start from ``context`` [N], N > 0. Every sequence
-    has a generator of its own, derived from the seed and its number.
+    Gives ids [n, B], n symbols at a time. All start from ``context`` [N], N > 0; where given, the
+    first symbol is one of ``first``. Every sequence has a generator of its own, derived from the
+    seed and its number.
     """
     if not config.length:
         return
     states, logits = read_context(model, context)
     window = model.window(1, config.count)
     window.states = states
-    plain = config.top_k == 0 and config.top_p == 1 and config.min_p == 0
+    if first is not None:
+        allowed = np.full_like(logits, -np.inf)
+        allowed[:, first] = logits[:, first]
+        logits = allowed
+    filtered = config.top_k or config.top_p < 1 or config.min_p or config.unknown
     several = model.backend.kernel("generate", generate)
     generators = [generator(config.seed, SAMPLE, k) for k in range(config.count)]
 
@@ -117,18 +127,37 @@ def sample_ids(model: Model, context: Ids, config: SampleConfig) -> Iterator[Ids
     while left:
         rows = draws(min(left, _CHUNK))
         drawn = (
-            several(window, ids, rows, config.temperature)
-            if plain
-            else _draw(window, ids, rows, config)
+            _draw(window, ids, rows, config)
+            if filtered
+            else several(window, ids, rows, config.temperature)
         )
         yield drawn
         ids = drawn[-1]
         left -= len(drawn)
 
 
+def read_prompt(vocabulary: Vocabulary, prompt: str) -> tuple[Ids, str, Ids | None]:
+    """A prompt as the ids of a context, what of it is left, and the ids that begin with that.
+
+    It is read as if after a line break, or after the vocabulary's first symbol where it has no
+    line break. The last are None where nothing is left.
+    """
+    ids, rest = vocabulary.prompt(prompt)
+    context = np.concatenate([[vocabulary.start], ids]).astype(np.int32)
+    if rest:
+        everything = np.arange(UNKNOWN + 1, len(vocabulary), dtype=np.int32)
+        last = int(context[-1])
+        begins = [vocabulary.decode(everything[n : n + 1], last).startswith(rest)
+                  for n in range(len(everything))]  # fmt: skip
+        if any(begins):
+            return context, rest, everything[begins]
+        context = np.concatenate([context[:1], vocabulary.encode(prompt)])
+    return context, "", None
+
+
 def sample_text(
     model: Model,
-    vocabulary: CharVocabulary,
+    vocabulary: Vocabulary,
     prompt: str,
     config: SampleConfig,
     stop: Sequence[str] = (),
@@ -136,14 +165,17 @@ def sample_text(
     """Pieces of text as they are drawn, one for each sequence at a time; without the prompt.
 
     A sequence ends before the first ``stop`` string that it draws; text that may turn out to be
-    one is held back until that is certain. The prompt is read as if after a line break, or after
-    the vocabulary's first symbol where it has no line break.
+    one is held back until that is certain. A prompt may end within a symbol: the first that is
+    drawn completes it.
     """
-    stop = [s for s in stop if s]
-    context = np.concatenate([[vocabulary.start], vocabulary.encode(prompt)])
+    context, rest, first = read_prompt(vocabulary, prompt)
+    last = np.full(config.count, context[-1])
     ends = [_StopScanner(stop) for _ in range(config.count)]
-    for ids in sample_ids(model, context, config):
-        yield [end.feed(vocabulary.decode(row)) for end, row in zip(ends, ids.T, strict=True)]
+    for ids in sample_ids(model, context, config, first):
+        pieces = [vocabulary.decode(row, int(before))[len(rest) :]
+                  for row, before in zip(ids.T, last, strict=True)]  # fmt: skip
+        rest, last = "", ids[-1]
+        yield [end.feed(piece) for end, piece in zip(ends, pieces, strict=True)]
         if all(end.stopped for end in ends):
             return
     yield [end.flush() for end in ends]
@@ -153,7 +185,7 @@ class _StopScanner:
     """Passes text on, up to the first stop string in it."""
 
     def __init__(self, stop: Sequence[str]) -> None:
-        self.stop = stop
+        self.stop = [s for s in stop if s]
         self.held = ""
         self.stopped = False
 

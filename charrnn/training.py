@@ -35,6 +35,7 @@ from charrnn.rng import INIT, generator
 from charrnn.runs import RunFolder
 from charrnn.sampling import sample_text
 from charrnn.text import STDIN, Dataset, TrainingStream
+from charrnn.text.store import StoredCharacters, StoredText
 
 #: Steps from one ``Step`` event to the next: how often the device is waited for.
 LOG_EVERY = 10
@@ -75,7 +76,7 @@ def train(
         raise UsageError("invalid value", f"--show-sample {sample_length}", "must not be negative")
     options = options or Options()
     backend, note = select_backend(device, threads, announce)
-    data = Dataset.read(corpus, valid, options.valid_fraction)
+    data = Dataset.read(corpus, valid, options.valid_fraction, _storage(options))
     resolved = resolve(options, len(data.train), len(data.vocabulary))
     with threadpool_limits(threads, user_api="blas"):
         run = _Run(backend, data, resolved, sample_length, command)
@@ -86,6 +87,17 @@ def train(
                 yield event
         finally:
             folder.close()
+
+
+def _storage(options: Options) -> StoredText:
+    """Where the text goes, cut into the symbols of its level."""
+    if options.level == "char":
+        return StoredCharacters()
+    from charrnn.text.tokens import PRETOKENIZED, WORDS
+    from charrnn.text.words import StoredWords
+
+    tokenizers = {None: None, True: PRETOKENIZED, False: WORDS}
+    return StoredWords(tokenizers[options.pretokenized], options.vocab_size, options.min_count)
 
 
 def _name(source: str) -> str:
@@ -125,7 +137,8 @@ class _Run:
         split = data.split + (f":{_MAX_VALID}" if cut else "")
         cell = config.cell + (f"|activation:{config.activation}" if config.cell == "rnn" else "")
         self.signature = (
-            f"cell:{cell}|layers:{config.layers}|hidden:{config.hidden_size}|level:{config.level}"
+            f"cell:{cell}|layers:{config.layers}|hidden:{config.hidden_size}"
+            f"{'|bidirectional' if config.bidirectional else ''}|level:{config.level}"
             f"|split:{split}|lanes:{self.lanes}|state:carried|v:{__version__}"
         )
 
@@ -162,8 +175,9 @@ class _Run:
             step=self.step,
             epoch=self.epoch,
             nats=self.nats,
-            bits_per_character=self.nats / math.log(2),
+            bits_per_character=self._bits_per_character(self.nats),
             best_nats=self.best[0],
+            best_bits_per_character=self._bits_per_character(self.best[0]),
             best_step=self.best[1],
             elapsed_s=self.pace.elapsed,
         )
@@ -172,6 +186,10 @@ class _Run:
     def epoch(self) -> float:
         """Passes over the text so far."""
         return self.step / self.stream.steps_per_epoch
+
+    def _bits_per_character(self, nats: float) -> float:
+        """From nats for each symbol of the validation text."""
+        return nats / math.log(2) / self.data.characters
 
     def _prepared(self, run: str, notes: tuple[str, ...]) -> Prepared:
         model, train, budget, chosen = self.resolved
@@ -243,7 +261,7 @@ class _Run:
             step=self.step,
             epoch=self.epoch,
             nats=self.nats,
-            bits_per_character=self.nats / math.log(2),
+            bits_per_character=self._bits_per_character(self.nats),
             perplexity=math.exp(self.nats),
             best=best,
             elapsed_s=self.pace.elapsed,
@@ -293,7 +311,7 @@ class _Run:
             validation={
                 "signature": self.signature,
                 "nats": self.nats,
-                "bits_per_character": self.nats / math.log(2),
+                "bits_per_character": self._bits_per_character(self.nats),
                 "best_nats": self.best[0],
                 "best_step": self.best[1],
             },

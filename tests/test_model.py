@@ -7,7 +7,7 @@ import pytest
 
 from charrnn.backend import NumpyBackend
 from charrnn.model import Model
-from charrnn.params import initial_values
+from charrnn.params import RIGHT, initial_values
 from tests.support.gradients import numeric_gradient
 from tests.support.stacks import cells, exact, model_backends, model_config
 
@@ -265,3 +265,72 @@ def test_a_model_that_only_predicts_equals_one_that_learns():
         model.load(initial_values(config, "uniform", np.random.default_rng(0)))
         losses.append(np.array(model.window(4, 3).losses(*batch())))
     np.testing.assert_array_equal(*losses)
+
+
+def loss_both_ways(model: Model, s: np.ndarray, states) -> float:
+    """The mean of what a bidirectional model learns from symbols s [T+1, B], from its definition.
+
+    ``states`` are those of the left before the first symbol; each part is predicted alone.
+    """
+    T, B = len(s) - 1, s.shape[1]
+    left, right = model.window(T, B), model.window(T, B, RIGHT)
+    left.states = states
+    before = np.array(left.hidden(s[:-1])).reshape(T, B, -1)
+    after = np.array(right.hidden(np.ascontiguousarray(s[:0:-1]))).reshape(T, B, -1)[::-1]
+    table = model.params["encoder.weight" if model.config.tie else "decoder.weight"]
+
+    def losses(h, bias: str, targets) -> float:
+        logits = h @ table.T + model.params[bias]
+        largest = logits.max(axis=-1, keepdims=True)
+        logits = logits - largest - np.log(np.exp(logits - largest).sum(-1, keepdims=True))
+        return -float(np.take_along_axis(logits, targets[..., None], -1).sum())
+
+    between = before[:-1] + after[1:]
+    return (
+        losses(before, "decoder.bias", s[1:])
+        + losses(after, "decoder.bias", s[:-1])
+        + losses(between, "blank.bias", s[1:-1])
+    ) / (3 * T * B)
+
+
+@model_backends
+@cells
+@pytest.mark.parametrize("tie", [False, True])
+@pytest.mark.parametrize("vocab", [4, 16], ids=["whole-table", "rows-that-occur"])
+def test_gradients_of_both_ways_match_central_differences(backend, cell, tie, vocab):
+    sizes = {"layers": 2, "hidden_size": 2, "embed_size": 2}
+    model = model_of(backend, cell, tie=tie, vocab_size=vocab, bidirectional=True, **sizes)
+    model.params.flat[...] = np.random.default_rng(4).normal(size=model.params.flat.shape) / 2
+    model.refresh()
+    window = model.training_window(3, 3)
+    states = random_states(window)
+    s = np.random.default_rng(1).integers(0, vocab, size=(4, 3))
+    window.states = states
+    window.loss_and_grads(s[:-1], s[1:], None)
+    if window.touched is not None:
+        untouched = np.setdiff1d(np.arange(vocab), window.touched)
+        window.grads["encoder.weight"][untouched] = 0
+    analytic = window.grads.flat.copy()
+
+    def loss() -> float:
+        model.refresh()
+        return loss_both_ways(model, s, states)
+
+    expected = numeric_gradient(loss, model.params.flat)
+    np.testing.assert_allclose(analytic, expected, rtol=1e-6, atol=1e-9)
+
+
+@model_backends
+def test_a_model_of_both_ways_reads_from_the_left_as_one_of_one_way(backend):
+    """The same loss, and from window to window the same state."""
+    both, one = (model_of(backend, bidirectional=b) for b in (True, False))
+    one.load({name: np.array(both.params[name]) for name in one.params})
+    windows = [model.training_window(4, 3) for model in (both, one)]
+    for _ in range(2):
+        found, expected = (float(w.loss_and_grads(*batch(), None)) for w in windows)
+        assert found == pytest.approx(expected, rel=1e-13)
+
+
+def test_both_ways_of_a_window_of_one_step_are_refused():
+    with pytest.raises(ValueError, match="one step"):
+        model_of(bidirectional=True).training_window(1, 3)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import InputOutputError
 from charrnn.text import UNKNOWN, CharVocabulary
-from charrnn.text.store import StoredText
+from charrnn.text.store import StoredCharacters
 from tests.support.texts import stored, text_of
 
 
@@ -34,7 +34,7 @@ def test_text_is_kept_as_it_is(pieces):
 @given(st.text(min_size=1), st.data())
 def test_symbols_of_the_beginning(text, data):
     length = data.draw(st.integers(1, len(text)))
-    assert stored(text).beginning(length) == "".join(dict.fromkeys(text[:length]))
+    assert stored(text).vocabulary(length).symbols == tuple(sorted(set(text[:length])))
 
 
 ALL = "".join(map(chr, [*range(1, 0xD800), *range(0xE000, 0x14000)]))
@@ -128,7 +128,7 @@ def test_what_is_written_in_part_is_written_on(monkeypatch, tmp_path):
 def test_full_disk_is_one_line(monkeypatch):
     full = open("/dev/full", "r+b", buffering=0)  # noqa: PTH123, SIM115
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: full)
-    text = StoredText()
+    text = StoredCharacters()
     with pytest.raises(InputOutputError) as caught:
         text.append("ab")
     assert str(caught.value) == (
@@ -141,4 +141,4 @@ def test_full_disk_is_one_line(monkeypatch):
 def test_folder_that_takes_no_file_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(InputOutputError, match="No such file or directory; set TMPDIR"):
-        StoredText()
+        StoredCharacters()

@@ -9,6 +9,8 @@ import typer
 
 from charrnn.cli.console import ModelOption, two_columns, write
 
+_SHOWN = 20  # words of a vocabulary
+
 
 def info(
     model: ModelOption = None,
@@ -20,13 +22,15 @@ def info(
 
     path = find_checkpoint(model)
     checkpoint = load(path)
+    symbols, chars = checkpoint.vocabulary.symbols, checkpoint.config.level == "char"
     found: dict[str, Any] = {
         "path": str(path),
         "sha256": checkpoint.sha256,
         "bytes": path.stat().st_size,
         "parameters": sum(value.size for value in checkpoint.weights.values()),
         "model": checkpoint.config.to_dict(),
-        "vocabulary": "".join(checkpoint.vocabulary.symbols),
+        "tokenizer": checkpoint.vocabulary.tokenizer,
+        "vocabulary": "".join(symbols) if chars else list(symbols),
         "training": checkpoint.training,
         "counters": checkpoint.counters,
         "validation": checkpoint.validation,
@@ -45,8 +49,8 @@ def info(
     rows = [
         ("checkpoint", f"{path}, {filesize.decimal(found['bytes'])}"),
         ("sha256", checkpoint.sha256),
-        ("vocabulary", f"{len(checkpoint.vocabulary.symbols)} characters"),
-        ("vocabulary", "".join(checkpoint.vocabulary.symbols)),
+        ("vocabulary", f"{len(symbols):,} {'characters' if chars else 'words'}"),
+        ("vocabulary", "".join(symbols) if chars else f"{' '.join(symbols[:_SHOWN])} ..."),
     ]
     for name in ("model", "training", "counters", "validation", "corpus", "origin"):
         rows += [(name, f"{k}: {v}") for k, v in _flat(found[name]) if v is not None]

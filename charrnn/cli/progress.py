@@ -23,6 +23,8 @@ _FIRST_ESTIMATE = 20  # steps: the first are slower than the rest
 _clock = tqdm.format_interval
 _OPTIONS = {"hidden_size": "hidden", "embed_size": "embed"}  # as they are called in the shell
 
+_UNITS = {"char": ("character", "char"), "word": ("word", "word")}
+
 
 class Progress:
     """Draws the events of a run on stderr; the run folder's name goes to stdout."""
@@ -34,6 +36,7 @@ class Progress:
         self.line_due = time.monotonic() + _LINE_EVERY_S
         self.estimated = False
         self.saved = ""
+        self.unit, self.short = _UNITS["char"]
 
     def __enter__(self) -> Self:
         return self
@@ -69,16 +72,17 @@ class Progress:
 
     def _prepared(self, event: Prepared) -> None:
         corpus, chosen = event.corpus, _named(event.chosen)
+        self.unit, self.short = _UNITS[event.model.level]
         rows = [
             ("corpus", ", ".join(corpus["sources"])),
             ("corpus", f"{filesize.decimal(corpus['bytes'])}, {corpus['characters']:,} characters"),
-            ("split", f"{corpus['train_symbols']:,} to train on"),
+            ("split", f"{corpus['train_symbols']:,} to train on{_outside(corpus, 'train')}"),
             (
                 "split",
-                f"{corpus['valid_symbols']:,} to validate on ({corpus['split']}), "
-                f"{corpus['valid_unknown']:,} of them outside the vocabulary",
+                f"{corpus['valid_symbols']:,} to validate on ({corpus['split']})"
+                f"{_outside(corpus, 'valid')}",
             ),
-            ("vocabulary", f"{event.model.vocab_size - 1} characters and the unknown one"),
+            ("vocabulary", f"{event.model.vocab_size - 1:,} {self.unit}s and the unknown one"),
             ("budget", _budget(event)),
             ("chosen", chosen or "nothing: all was given"),
             ("memory", f"about {filesize.decimal(event.memory)}, on {event.device}"),
@@ -97,11 +101,11 @@ class Progress:
         self.train_loss = event.loss
         if not self.estimated and event.step >= _FIRST_ESTIMATE:
             self.estimated = True
-            rate = f"{event.tokens_per_s:,.0f} characters/s"
+            rate = f"{event.tokens_per_s:,.0f} {self.unit}s/s"
             self._print(f"expected time: {_clock(event.remaining_s)}, at {rate}")
         text = (
             f"step {event.step}  loss {event.loss:.3f}  norm {event.grad_norm:.2f}  "
-            f"{event.tokens_per_s / 1000:.1f}k chars/s  {_clock(event.remaining_s)} left"
+            f"{event.tokens_per_s / 1000:.1f}k {self.short}s/s  {_clock(event.remaining_s)} left"
         )
         if self.bar is not None:
             self.bar.n = event.progress
@@ -113,8 +117,8 @@ class Progress:
     def _validated(self, event: Validated) -> None:
         self._print(
             f"{_clock(event.elapsed_s):>7}  step {event.step}  epoch {event.epoch:.2f}  "
-            f"train {self.train_loss:.4f}  valid {event.nats:.4f} nats/char  "
-            f"{event.bits_per_character:.4f} bits/char{'  best' if event.best else ''}"
+            f"train {self.train_loss:.4f}  valid {event.nats:.4f} nats/{self.short}  "
+            f"{self._derived(event.nats, event.bits_per_character)}{'  best' if event.best else ''}"
         )
 
     def _finished(self, event: Finished) -> None:
@@ -122,24 +126,40 @@ class Progress:
             self.bar.close()
             self.bar = None
         self._print(
-            f"done in {_clock(event.elapsed_s)}: {event.best_nats:.4f} nats/char, "
-            f"{event.best_nats / math.log(2):.4f} bits/char at step {event.best_step} (best)\n"
+            f"done in {_clock(event.elapsed_s)}: {event.best_nats:.4f} nats/{self.short}, "
+            f"{self._derived(event.best_nats, event.best_bits_per_character)} "
+            f"at step {event.best_step} (best)\n"
             f"{escape(event.signature)}\n"
             f"try it: charrnn sample -m {escape(shlex.quote(event.run))}"
         )
         write(event.run + "\n")
 
+    def _derived(self, nats: float, bits_per_character: float) -> str:
+        """Of words the perplexity, which is what others publish; bits compare with characters."""
+        perplexity = f"perplexity {math.exp(nats):.2f}, " if self.unit == "word" else ""
+        return f"{perplexity}{bits_per_character:.4f} bits/char"
+
+
+def _outside(corpus: dict[str, Any], part: str) -> str:
+    return f", {corpus[f'{part}_unknown']:,} of them outside the vocabulary"
+
 
 def _budget(event: Prepared) -> str:
     steps = f", {event.steps:,} steps" if event.steps and event.budget.steps is None else ""
-    window = f"windows of {event.train.seq_len} characters in {event.train.batch_size} lanes"
+    unit, _ = _UNITS[event.model.level]
+    window = f"windows of {event.train.seq_len} {unit}s in {event.train.batch_size} lanes"
     evals = min(event.train.evals, event.steps or event.train.evals)
     return f"{event.budget.describe()}{steps}; {window}; {evals} validations"
 
 
 def _named(chosen: dict[str, Any]) -> str:
     names = {name: _OPTIONS.get(name, name).replace("_", "-") for name in chosen}
-    return " ".join(f"--{names[name]} {value:g}" for name, value in chosen.items())
+    return " ".join(
+        f"--{'' if value else 'no-'}{names[name]}"
+        if isinstance(value, bool)
+        else f"--{names[name]} {value:g}"
+        for name, value in chosen.items()
+    )
 
 
 def _indent(text: str) -> str:

@@ -42,7 +42,10 @@ def sample(
     ] = None,
     echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt too.")] = True,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Drop prompt characters outside the vocabulary.")
+        bool, typer.Option("--skip-unknown", help="Drop prompt symbols outside the vocabulary.")
+    ] = False,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Let the unknown symbol be drawn too.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One object a text: index, seed, prompt, text.")
@@ -66,17 +69,19 @@ def sample(
         min_p=min_p,
         seed=taken,
         count=count,
+        unknown=allow_unknown,
     )
     lm = LanguageModel.load(model, device, say)
     if lm.note:
         say(lm.note)
     prompt = _from_stdin() if prompt == "-" else prompt
-    if skip_unknown:
-        unknown = lm.vocabulary.unknown_symbols(prompt)
-        if unknown:
-            say(f"left out of the prompt: {', '.join(map(repr, unknown))}")
-        prompt = "".join(c for c in prompt if c not in unknown)
-    lm.check_prompt(prompt)
+    unknown = lm.unknown_symbols(prompt)
+    if skip_unknown and unknown:
+        say(f"left out of the prompt: {', '.join(map(repr, unknown))}")
+        prompt = lm.vocabulary.without_unknown(prompt)
+    elif unknown:
+        lm.check_prompt(prompt)
+        say(f"read as the unknown word: {', '.join(map(repr, unknown))}")
     if seed is None:
         say(f"seed {taken}")
 

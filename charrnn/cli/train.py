@@ -24,6 +24,24 @@ def train(
         Path | None,
         typer.Option("-o", "--output", help="Run folder. [default: checkpoints/NAME]"),
     ] = None,
+    level: Annotated[
+        str, typer.Option(help="What a symbol is: char or word.", metavar="LEVEL")
+    ] = Options.level,
+    vocab_size: Annotated[
+        int | None,
+        typer.Option(help="Most words that are known, of --level word. [default: 50000]"),
+    ] = None,
+    min_count: Annotated[
+        int | None,
+        typer.Option(help="How often a word must occur to be known. [default: 2]"),
+    ] = None,
+    pretokenized: Annotated[
+        bool | None,
+        typer.Option(
+            "--pretokenized/--no-pretokenized",
+            help="Words are what stands between spaces. [default: if the text has <unk>]",
+        ),
+    ] = None,
     cell: Annotated[str, typer.Option(help="lstm, gru or rnn.", metavar="CELL")] = Options.cell,
     activation: Annotated[
         str, typer.Option(help="Activation of --cell rnn: tanh, relu or sigmoid.", metavar="NAME")
@@ -40,8 +58,17 @@ def train(
         ),
     ] = None,
     tie: Annotated[
-        bool, typer.Option("--tie/--no-tie", help="One matrix for embedding and decoder.")
-    ] = Options.tie,
+        bool | None,
+        typer.Option(
+            "--tie/--no-tie", help="One matrix for embedding and decoder. [default: of words]"
+        ),
+    ] = None,
+    bidirectional: Annotated[
+        bool,
+        typer.Option(
+            "--bidirectional", help="Also read from right to left, to fill blanks better."
+        ),
+    ] = Options.bidirectional,
     batch_size: Annotated[
         int | None, typer.Option(help=f"Lanes of text read side by side. {_AUTO}")
     ] = None,
@@ -107,6 +134,10 @@ def train(
     from charrnn.training import train as train_events
 
     options = Options(
+        level=level,
+        vocab_size=vocab_size,
+        min_count=min_count,
+        pretokenized=pretokenized,
         cell=cell,
         activation=activation,
         layers=layers,
@@ -114,6 +145,7 @@ def train(
         embed_size=embed,
         dropout=dropout,
         tie=tie,
+        bidirectional=bidirectional,
         batch_size=batch_size,
         seq_len=seq_len,
         epochs=epochs,

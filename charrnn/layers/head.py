@@ -59,10 +59,13 @@ class Head:
         self.backend.linear(h, self.weight, out, self.bias)
         return out
 
-    def loss(self, h: Array, targets: np.ndarray[Any, Any], scale: float = 0.0) -> Array:
+    def loss(
+        self, h: Array, targets: np.ndarray[Any, Any], scale: float = 0.0, *, add: bool = False
+    ) -> Array:
         """Cross-entropy of each position in nats: h [N, H], host targets [N] -> [N].
 
-        With a ``scale``, also the gradients of scale times their sum: ``grads`` and ``dh``.
+        With a ``scale``, also the gradients of scale times their sum: ``dh``, and ``grads``, to
+        which they are added if ``add``.
         """
         self.backend.to_device(targets, out=self.targets)
         xp = self.backend.xp
@@ -72,6 +75,6 @@ class Head:
             self._cross_entropy(xp, logits, self.targets[part], self.losses[part], scale)
             if scale:
                 assert self.grads is not None
-                self.backend.linear_gradient(logits, h[part], *self.grads, add=start > 0)
+                self.backend.linear_gradient(logits, h[part], *self.grads, add=add or start > 0)
                 self.backend.linear_backward(logits, self.weight, self.dh[part])
         return self.losses

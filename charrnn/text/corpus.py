@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import DataError, InputNotFoundError, InputOutputError, UsageError
-from charrnn.text.store import StoredText
+from charrnn.text.store import StoredCharacters, StoredText
 
 STDIN = "-"
 #: Errors that say that a name means no file.
@@ -36,13 +36,15 @@ class Corpus:
     text: StoredText
     sources: tuple[str, ...]
     bytes: int
+    characters: int
     sha256: str
     notes: tuple[str, ...]
 
 
-def read_corpus(sources: Sequence[str | Path]) -> Corpus:
+def read_corpus(sources: Sequence[str | Path], text: StoredText | None = None) -> Corpus:
     """The texts of files, folders (their ``*.txt`` and ``*.txt.gz``, sorted) and ``-``, joined.
 
+    They are added to ``text``, which is empty and by default of characters.
     Raises ``InputNotFoundError`` for a missing file, ``DataError`` for one that is empty,
     binary, UTF-16 or not UTF-8 (naming the byte offset), ``InputOutputError`` for one that
     cannot be read or where the text cannot be kept.
@@ -50,17 +52,21 @@ def read_corpus(sources: Sequence[str | Path]) -> Corpus:
     paths = [path for source in sources for path in _expand(str(source))]
     if not paths:
         raise UsageError("no corpus given", remedy="name a text file, a folder or - for stdin")
-    text, digest, size = StoredText(), hashlib.sha256(), 0
+    text = StoredCharacters() if text is None else text
+    digest, size, characters = hashlib.sha256(), 0, 0
     notes: list[str] = []
     for path in paths:
-        before = len(text)
+        before = characters
         for raw, piece in _decoded(path, notes):
             digest.update(raw)
             size += len(raw)
+            characters += len(piece)
             text.append(piece)
-        if len(text) == before:
+        text.end()
+        if characters == before:
             raise DataError("empty file", path, "a corpus needs text")
-    return Corpus(text, tuple(map(str, sources)), size, digest.hexdigest(), tuple(notes))
+    names = tuple(map(str, sources))
+    return Corpus(text, names, size, characters, digest.hexdigest(), tuple(notes))
 
 
 def _expand(source: str) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from charrnn.errors import DataError
 from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.text.store import EncodedText
-from charrnn.text.vocabulary import CharVocabulary
+from charrnn.text.store import EncodedText, StoredText
+from charrnn.text.vocabulary import Vocabulary
 
 _MAX_SOURCES = 100  # as many are named in a checkpoint; the digest is of them all
 
@@ -19,53 +19,63 @@ _MAX_SOURCES = 100  # as many are named in a checkpoint; the digest is of them a
 class Dataset:
     """A corpus, cut and encoded. The vocabulary is that of the training part alone.
 
+    ``characters`` are those of the validation part for each of its symbols, on average.
     ``document`` is what a checkpoint says of it, ``notes`` what was done to the texts.
     """
 
-    vocabulary: CharVocabulary
+    vocabulary: Vocabulary
     train: EncodedText
     valid: EncodedText
+    characters: float
     split: str
     notes: tuple[str, ...]
     document: dict[str, Any]
 
     @classmethod
     def read(
-        cls, sources: Sequence[str | Path], valid: Path | None, valid_fraction: float
+        cls,
+        sources: Sequence[str | Path],
+        valid: Path | None,
+        valid_fraction: float,
+        text: StoredText | None = None,
     ) -> Dataset:
         """Validate on the file ``valid``, or on the last part of the text.
 
+        The texts are added to ``text``, which is empty and by default of characters.
         Raises the errors of ``read_corpus``, and ``DataError`` where there is nothing to learn.
         """
-        corpus = read_corpus(sources)
+        corpus = read_corpus(sources, text)
         text, notes, document = corpus.text, corpus.notes, _described(corpus)
         where = f"{corpus.sources[0]}{' and more' if len(corpus.sources) > 1 else ''}"
         if valid is None:
             cut = len(text) - round(len(text) * valid_fraction)
-            held_out, held_out_start, held_out_where = text, cut, where
+            held_out, start, held_out_where = text, cut, where
             split = f"last-{100 * valid_fraction:g}%"
         else:
-            other, cut = read_corpus([valid]), len(text)
-            held_out, held_out_start, held_out_where = other.text, 0, str(valid)
+            other, cut = read_corpus([valid], text.like()), len(text)
+            held_out, start, held_out_where = other.text, 0, str(valid)
             split = f"file:{valid.name}"
             notes += other.notes
             document["valid"] = _described(other)
-        for length, place in ((cut, where), (len(held_out) - held_out_start, held_out_where)):
+        stop = len(held_out)
+        for length, place in ((cut, where), (stop - start, held_out_where)):
             if length < 2:
                 raise DataError("text shorter than one window", place, "use a longer text")
-        vocabulary = CharVocabulary.of(text.beginning(cut))
+        vocabulary = text.vocabulary(cut)
         if len(vocabulary.symbols) < 2:
             [only] = vocabulary.symbols
             raise DataError("text of a single symbol", f"{where}, {only!r}", "nothing to learn")
         train_ids = text.encoded(vocabulary, 0, cut)
-        valid_ids = held_out.encoded(vocabulary, held_out_start, len(held_out))
+        valid_ids = held_out.encoded(vocabulary, start, stop)
         document |= {
             "split": split,
             "train_symbols": len(train_ids),
+            "train_unknown": train_ids.unknown(),
             "valid_symbols": len(valid_ids),
             "valid_unknown": valid_ids.unknown(),
         }
-        return cls(vocabulary, train_ids, valid_ids, split, notes, document)
+        characters = held_out.characters(start, stop) / (stop - start)
+        return cls(vocabulary, train_ids, valid_ids, characters, split, notes, document)
 
 
 def _described(corpus: Corpus) -> dict[str, Any]:
@@ -74,5 +84,5 @@ def _described(corpus: Corpus) -> dict[str, Any]:
         "sources": [*names, *([f"and {more} more"] if more > 0 else [])],
         "sha256": corpus.sha256,
         "bytes": corpus.bytes,
-        "characters": len(corpus.text),
+        "characters": corpus.characters,
     }

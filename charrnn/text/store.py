@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import InputOutputError
-from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids, code_points
+from charrnn.text.vocabulary import UNKNOWN, CharVocabulary, Ids, Vocabulary, code_points
 
 _PART = 1 << 20  # numbers read at once where all of them are wanted
 _CODE_POINTS = 0x110000
@@ -30,46 +30,82 @@ class StoredText:
     and the numbers get wider when there are too many. ``symbols`` are the different ones so far.
     """
 
+    symbols: Any
+    """A sequence of them: str or list."""
+
     def __init__(self) -> None:
-        self.symbols = ""
-        self._numbers = _NumberFile(np.dtype(np.uint8))
-        self._number_of = self._table()
+        self.numbers = NumberFile(np.dtype(np.uint8))
+
+    def like(self) -> StoredText:
+        """An empty one of the same kind."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        """The number of symbols."""
+        return len(self.numbers)
 
     def append(self, text: str) -> None:
         """Add ``text``; raises ``InputOutputError`` where the file cannot be written."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The text of a file is complete."""
+
+    def characters(self, start: int, stop: int) -> int:
+        """The length in characters of the text from ``start`` to ``stop``."""
+        raise NotImplementedError
+
+    def vocabulary(self, length: int) -> Vocabulary:
+        """The vocabulary of the first ``length`` > 0 symbols."""
+        raise NotImplementedError
+
+    def encoded(self, vocabulary: Vocabulary, start: int, stop: int) -> EncodedText:
+        """The ids of the symbols from ``start`` to ``stop``."""
+        ids = vocabulary.encode_symbols(self.symbols)
+        return EncodedText(self.numbers, ids, range(start, stop))
+
+    def make_room(self) -> None:
+        """Widen the numbers where those of ``symbols``, and one more, need it."""
+        dtype = np.min_scalar_type(len(self.symbols))
+        if dtype != self.numbers.dtype:
+            narrow, self.numbers = self.numbers, NumberFile(dtype)
+            for part in narrow.parts(range(len(narrow))):
+                self.numbers.append(part)
+
+
+class StoredCharacters(StoredText):
+    """A text whose symbols are its characters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.symbols = ""
+        self._number_of = self._table()
+
+    def like(self) -> StoredCharacters:
+        return StoredCharacters()
+
+    def append(self, text: str) -> None:
         points = code_points(text)
         numbers = self._number_of.take(points)
         unseen = numbers == np.iinfo(numbers.dtype).max
         if unseen.any():
             new = points[unseen].tobytes().decode("utf-32-le")
-            self._add_symbols("".join(dict.fromkeys(new)))
+            self.symbols += "".join(dict.fromkeys(new))
+            self.make_room()
+            self._number_of = self._table()
             numbers = self._number_of.take(points)
-        self._numbers.append(numbers)
+        self.numbers.append(numbers)
 
-    def beginning(self, length: int) -> str:
-        """The different symbols of the first ``length`` > 0 places, in order of appearance."""
-        parts = self._numbers.parts(range(length))
-        return self.symbols[: max(int(part.max()) for part in parts) + 1]
+    def characters(self, start: int, stop: int) -> int:
+        return stop - start
 
-    def encoded(self, vocabulary: CharVocabulary, start: int, stop: int) -> EncodedText:
-        """The ids of the symbols from ``start`` to ``stop``."""
-        return EncodedText(self._numbers, vocabulary.encode(self.symbols), range(start, stop))
-
-    def _add_symbols(self, symbols: str) -> None:
-        self.symbols += symbols
-        dtype = np.min_scalar_type(len(self.symbols))
-        if dtype != self._numbers.dtype:
-            narrow, self._numbers = self._numbers, _NumberFile(dtype)
-            for part in narrow.parts(range(len(narrow))):
-                self._numbers.append(part)
-        self._number_of = self._table()
+    def vocabulary(self, length: int) -> CharVocabulary:
+        parts = self.numbers.parts(range(length))
+        return CharVocabulary.of(self.symbols[: max(int(part.max()) for part in parts) + 1])
 
     def _table(self) -> Numbers:
         """From code points to numbers; the largest of the dtype is that of unseen symbols."""
-        dtype = self._numbers.dtype
+        dtype = self.numbers.dtype
         table = np.full(_CODE_POINTS, np.iinfo(dtype).max, dtype)
         table[code_points(self.symbols)] = np.arange(len(self.symbols))
         return table
@@ -78,7 +114,7 @@ class StoredText:
 class EncodedText:
     """The ids of a part of a stored text, read from its file as they are asked for."""
 
-    def __init__(self, numbers: _NumberFile, ids: Ids, places: range) -> None:
+    def __init__(self, numbers: NumberFile, ids: Ids, places: range) -> None:
         """``ids`` are those of the symbols by number, ``places`` where the part stands."""
         self._numbers, self._ids, self._places = numbers, ids, places
 
@@ -96,7 +132,7 @@ class EncodedText:
         return sum(int((self._ids.take(part) == UNKNOWN).sum()) for part in parts)
 
 
-class _NumberFile:
+class NumberFile:
     """A growing array of unsigned ``dtype`` in a temporary file, which goes when the array goes."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:

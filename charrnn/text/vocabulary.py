@@ -1,14 +1,13 @@
-"""The vocabulary: symbols and their ids, and one policy for what is not in it.
+"""Vocabularies: symbols and their ids, and one policy for what is not among them.
 
-Id 0 is reserved for the unknown symbol. It has no text of its own: encoding maps every symbol
-outside the vocabulary to it (so that each is scored, and counted, never mistaken for another),
-and sampling never draws it.
+Id 0 is reserved for the unknown symbol. Encoding maps every symbol outside the vocabulary to it (so
+that each is scored, and counted, never mistaken for another), and sampling never draws it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,8 +22,47 @@ def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
+class Vocabulary(Protocol):
+    """Symbols in a fixed order; ids are 1 and up in that order."""
+
+    symbols: tuple[str, ...]
+    tokenizer: str
+    """``char`` or the name of a tokenizer of the word level."""
+
+    def __len__(self) -> int:
+        """The number of ids, the unknown symbol's included."""
+
+    @property
+    def start(self) -> int:
+        """The id before every text's first symbol: a line break, or the first symbol there is."""
+
+    def encode(self, text: str) -> Ids:
+        """Ids of the symbols; ``UNKNOWN`` for those outside the vocabulary."""
+
+    def encode_symbols(self, symbols: Sequence[str]) -> Ids:
+        """As ``encode``, of a text that is split already."""
+
+    def decode(self, ids: Ids, after: int | None = None) -> str:
+        """The text of ``ids``, of which ``after`` is the one before."""
+
+    def prompt(self, text: str) -> tuple[Ids, str]:
+        """The ids of what is settled of a text to be continued, and the rest of it.
+
+        What word a text ends in, or whether there is a space behind its comma, shows only when it
+        goes on: the next symbol is one that begins with the rest.
+        """
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        """The distinct symbols of ``text`` outside the vocabulary, in order of appearance."""
+
+    def without_unknown(self, text: str) -> str:
+        """``text`` without the symbols outside the vocabulary."""
+
+
 class CharVocabulary:
-    """Unicode code points in a fixed order; ids are 1 and up in that order."""
+    """Unicode code points; see ``Vocabulary``."""
+
+    tokenizer = "char"
 
     def __init__(self, symbols: Sequence[str]) -> None:
         """Raises ``DataError`` unless ``symbols`` are distinct single Unicode scalar values."""
@@ -43,22 +81,26 @@ class CharVocabulary:
         return cls(sorted(set(text)))
 
     def __len__(self) -> int:
-        """The number of ids, the unknown symbol's included."""
         return len(self.symbols) + 1
 
     @property
     def start(self) -> int:
-        """The id before every text's first symbol: a line break, or the first symbol there is."""
         return self.symbols.index("\n") + 1 if "\n" in self.symbols else 1
 
     def encode(self, text: str) -> Ids:
-        """Ids of the symbols, one for each; ``UNKNOWN`` for those outside the vocabulary."""
         return self._ids.take(np.minimum(code_points(text), len(self._ids) - 1))
 
-    def decode(self, ids: Ids) -> str:
-        """The text of ``ids``; the unknown symbol becomes U+FFFD."""
+    def encode_symbols(self, symbols: Sequence[str]) -> Ids:
+        return self.encode("".join(symbols))
+
+    def decode(self, ids: Ids, after: int | None = None) -> str:
         return self._points[ids].astype("<u4").tobytes().decode("utf-32-le")
 
+    def prompt(self, text: str) -> tuple[Ids, str]:
+        return self.encode(text), ""
+
     def unknown_symbols(self, text: str) -> list[str]:
-        """The distinct symbols of ``text`` outside the vocabulary, in order of appearance."""
         return [s for s in dict.fromkeys(text) if s not in self.symbols]
+
+    def without_unknown(self, text: str) -> str:
+        return "".join(s for s in text if s in self.symbols)

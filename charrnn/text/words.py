@@ -1,0 +1,147 @@
+"""The word level: its vocabulary, and texts of words on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from charrnn.errors import DataError
+from charrnn.text.store import StoredText
+from charrnn.text.tokens import TOKENIZERS, Tokenizer, recognise
+from charrnn.text.vocabulary import UNKNOWN, Ids
+
+#: Symbols of a vocabulary, the unknown one included, where the text has more.
+DEFAULT_VOCAB_SIZE = 50_000
+
+_LONGEST = 1 << 20  # characters that a tokenizer waits for
+
+
+class WordVocabulary:
+    """Words, punctuation and space, as a tokenizer splits them; see ``Vocabulary``.
+
+    ``tokens`` are the symbols by id, the unknown one's included.
+    """
+
+    def __init__(self, symbols: Sequence[str], tokenizer: Tokenizer) -> None:
+        """Raises ``DataError`` unless ``symbols`` are distinct tokens of the tokenizer."""
+        distinct = len(set(symbols)) == len(symbols)
+        if not symbols or not distinct or not tokenizer.are_tokens(symbols):
+            raise DataError("vocabulary is not a set of words")
+        self.symbols, self.tokenizer = tuple(symbols), tokenizer.name
+        self.tokens = [tokenizer.unknown, *symbols]
+        self._tokenizer = tokenizer
+        self._ids = {symbol: n for n, symbol in enumerate(symbols, 1)}
+
+    @classmethod
+    def named(cls, symbols: Sequence[str], tokenizer: str) -> WordVocabulary:
+        """With a tokenizer by its name; raises ``DataError``."""
+        if tokenizer not in TOKENIZERS:
+            raise DataError("vocabulary of an unknown kind", repr(tokenizer))
+        return cls(symbols, TOKENIZERS[tokenizer])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def start(self) -> int:
+        return self._ids.get("\n", 1)
+
+    def encode(self, text: str) -> Ids:
+        return self.encode_symbols(self._tokenizer.split(text))
+
+    def encode_symbols(self, symbols: Sequence[str]) -> Ids:
+        find = self._ids.get
+        return np.array([find(s, UNKNOWN) for s in symbols], dtype=np.int32)
+
+    def decode(self, ids: Ids, after: int | None = None) -> str:
+        after_word = after is not None and self._tokenizer.is_word(self.tokens[after])
+        return self._tokenizer.join([self.tokens[n] for n in ids], after_word=after_word)
+
+    def prompt(self, text: str) -> tuple[Ids, str]:
+        settled = self._tokenizer.settled(text)
+        return self.encode(text[:settled]), text[settled:]
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        tokens = dict.fromkeys(self._tokenizer.split(text))
+        return [t for t in tokens if t not in self._ids and t != self._tokenizer.unknown]
+
+    def without_unknown(self, text: str) -> str:
+        return self._tokenizer.join([t for t in self._tokenizer.split(text) if t in self._ids])
+
+
+class StoredWords(StoredText):
+    """A text whose symbols are tokens of the word level.
+
+    The vocabulary has the tokens that occur at least ``min_count`` times, and of these the
+    ``vocab_size`` - 1 most frequent, the unknown symbol being one too. Without a ``tokenizer`` the
+    beginning of the text decides, and without a ``min_count`` the tokenizer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer | None = None,
+        vocab_size: int | None = None,
+        min_count: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
+        self.symbols: list[str] = []
+        self._number_of: dict[str, int] = {}
+        self._rest = ""
+
+    def like(self) -> StoredWords:
+        return StoredWords(self.tokenizer, self.vocab_size, self.min_count)
+
+    def append(self, text: str) -> None:
+        """As ``StoredText``; raises ``DataError`` where the text has no words in it."""
+        if self.tokenizer is None:
+            self.tokenizer = recognise(text)
+        text = self._rest + text
+        cut = self.tokenizer.boundary(text)
+        if len(text) - cut > _LONGEST:
+            raise DataError(
+                "text without words", f"{_LONGEST:,} characters without a space", "use --level char"
+            )
+        self._rest = text[cut:]
+        self._add(text[:cut])
+
+    def end(self) -> None:
+        self._add(self._rest)
+        self._rest = ""
+
+    def _add(self, text: str) -> None:
+        assert self.tokenizer is not None or not text
+        tokens = self.tokenizer.split(text) if self.tokenizer else []
+        for new in dict.fromkeys(t for t in tokens if t not in self._number_of):
+            self._number_of[new] = len(self.symbols)
+            self.symbols.append(new)
+        self.make_room()
+        numbers = map(self._number_of.__getitem__, tokens)
+        self.numbers.append(np.fromiter(numbers, self.numbers.dtype, len(tokens)))
+
+    def characters(self, start: int, stop: int) -> int:
+        assert self.tokenizer is not None
+        lengths = np.array([len(self.tokenizer.written(s)) for s in self.symbols])
+        words = np.array([self.tokenizer.is_word(s) for s in self.symbols])
+        total, after_word = 0, False
+        for part in self.numbers.parts(range(start, stop)):
+            spaced = np.concatenate([[after_word], words[part]])
+            total += int(lengths[part].sum() + (spaced[1:] & spaced[:-1]).sum())
+            after_word = spaced[-1]
+        return total
+
+    def vocabulary(self, length: int) -> WordVocabulary:
+        """The most frequent symbols, in that order; raises ``DataError`` where there is none."""
+        assert self.tokenizer is not None
+        counts = np.zeros(len(self.symbols), np.int64)
+        for part in self.numbers.parts(range(length)):
+            counts += np.bincount(part, minlength=len(counts))
+        least = self.tokenizer.min_count if self.min_count is None else self.min_count
+        most = (self.vocab_size or DEFAULT_VOCAB_SIZE) - 1
+        order = np.argsort(-counts, kind="stable")[:most]
+        kept = [s for n in order if counts[n] >= max(1, least)
+                and (s := self.symbols[n]) != self.tokenizer.unknown]  # fmt: skip
+        if not kept:
+            raise DataError("no word occurs often enough", remedy="use a smaller --min-count")
+        return WordVocabulary(kept, self.tokenizer)

@@ -1,10 +1,11 @@
-"""A trained model in Python: sampling and scoring."""
+"""A trained model in Python: sampling, completing and scoring."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from charrnn.model import Model
 from charrnn.runs import find_checkpoint
 from charrnn.sampling import read_prompt, sample_text
 from charrnn.text import UNKNOWN
+
+if TYPE_CHECKING:
+    from charrnn.completion import Completer, Completion
 
 
 class LanguageModel:
@@ -55,6 +59,22 @@ class LanguageModel:
     def config(self) -> ModelConfig:
         """The architecture."""
         return self.checkpoint.config
+
+    @functools.cached_property
+    def completer(self) -> Completer:
+        """Completes texts, and remembers what it has read of the last ones."""
+        from charrnn.completion import Completer
+
+        return Completer(self.model, self.vocabulary)
+
+    def complete(
+        self, text: str, n: int = 5, *, mode: str = "auto", min_p: float = 0.0
+    ) -> Completion:
+        """The n likeliest words that complete ``text``, as ``charrnn complete`` finds them.
+
+        See ``charrnn.completion.Completer.complete``.
+        """
+        return self.completer.complete(text, n, mode=mode, min_p=min_p)
 
     def sample(
         self,

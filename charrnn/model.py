@@ -49,6 +49,16 @@ class Model:
         """A window to predict with: from the left, or texts that are given from their end on."""
         return Window(self, seq_len, batch, side)
 
+    def between(self, left: States, right: States) -> Array:
+        """Logits [B, V] of the symbol between two contexts, from the states of either side.
+
+        The last layer's h of both, [B, H], are added up: see ``network.BothWays``.
+        """
+        h = left[-1][0] + right[-1][0]
+        out = self.backend.empty((len(h), self.config.vocab_size))
+        self.backend.linear(h, self.weights["decoder.weight"], out, self.params["blank.bias"])
+        return out
+
     def training_window(self, seq_len: int, batch: int) -> TrainingWindow:
         """A window to learn from; raises ``ValueError`` unless the model ``learns``."""
         if not self.learns:
@@ -123,6 +133,10 @@ class Window:
     def hidden(self, ids: HostIds) -> Array:
         """Host ids [T, B] -> the last layer's h [T*B, H]; carries the state on."""
         return self._each(lambda n, x: self.parts[n].hidden(x), ids)
+
+    def decode(self, h: Array) -> Array:
+        """Hidden states h [n, H] -> logits [n, V]."""
+        return self.parts[0].head.logits(h)
 
     def losses(self, ids: HostIds, targets: HostIds) -> Array:
         """Host ids and targets [T, B] -> cross-entropy of each in nats [T*B]; carries the state."""

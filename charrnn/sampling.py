@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import SampleConfig
-from charrnn.layers import States
-from charrnn.model import CHUNK, Model, Window
+from charrnn.model import Model, Window
+from charrnn.reading import Reader
 from charrnn.rng import SAMPLE, generator
 from charrnn.text import UNKNOWN, Ids, Vocabulary
 
@@ -62,23 +62,6 @@ def pick(logits: Floats, config: SampleConfig, draws: Floats) -> Ids:
     return np.asarray(ids, dtype=np.int32)
 
 
-def read_context(model: Model, ids: Ids) -> tuple[States, Floats]:
-    """Run over a context [N], N > 0: the state after it and the logits [1, V] of what follows."""
-    states: States | None = None
-    whole = len(ids) - len(ids) % CHUNK
-    for steps, part in ((CHUNK, ids[:whole]), (1, ids[whole:])):
-        if not len(part):
-            continue
-        window = model.window(steps, 1)
-        if states is not None:
-            window.states = states
-        for t in range(0, len(part), steps):
-            logits = window.logits(part[t : t + steps, None])
-        states = window.states
-    assert states is not None
-    return states, model.backend.to_host(logits[-1:])
-
-
 def generate(window: Window, ids: Ids, draws: Floats, temperature: float) -> Ids:
     """Read ids [B] and draw the next ones, n times: draws [n, B] -> ids [n, B].
 
@@ -107,7 +90,7 @@ def sample_ids(
     """
     if not config.length:
         return
-    states, logits = read_context(model, context)
+    states, logits = Reader(model).read(context)
     window = model.window(1, config.count)
     window.states = states
     if first is not None:

@@ -11,7 +11,7 @@ from charrnn import sampling
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.model import Model
 from charrnn.params import initial_values
-from charrnn.sampling import pick, probabilities, read_context, sample_ids, sample_text
+from charrnn.sampling import pick, probabilities, sample_ids, sample_text
 from charrnn.text import UNKNOWN, CharVocabulary
 from tests.support.stacks import cpu_backend
 
@@ -99,7 +99,7 @@ def test_a_context_of_any_length_is_read_as_if_symbol_by_symbol(model, length):
     window = model.window(1, 1)
     for symbol in ids:
         logits = np.array(window.logits(symbol.reshape(1, 1)))
-    states, found = read_context(model, ids)
+    states, found = Reader(model).read(ids)
     np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(states[1][0], window.states[1][0], rtol=1e-4, atol=1e-5)
 
@@ -108,7 +108,7 @@ def test_drawing_equals_feeding_back_by_hand(model):
     config = SampleConfig(length=20, temperature=0)
     ids = [1]
     for _ in range(20):
-        ids.append(int(pick(read_context(model, np.array(ids))[1], config, np.zeros(1))[0]))
+        ids.append(int(pick(Reader(model).read(np.array(ids))[1], config, np.zeros(1))[0]))
     [drawn] = np.concatenate(list(sample_ids(model, np.array([1]), config))).T
     assert list(drawn) == ids[1:]
 

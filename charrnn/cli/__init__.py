@@ -12,19 +12,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from charrnn import __version__
-from charrnn.cli import info, sample, train
+from charrnn.cli import complete, info, sample, train
 from charrnn.cli.console import escape
 from charrnn.errors import CharrnnError
 
 app = typer.Typer(
     name="charrnn",
-    help="Recurrent language models: train one on any text, generate from it, look inside.",
+    help="Recurrent language models: train one on any text, generate, complete, look inside.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (train.train, sample.sample, info.info):
+for command in (train.train, sample.sample, complete.complete, info.info):
     app.command()(command)
 
 

@@ -1,0 +1,110 @@
+"""Completing what a person types: the next word, the rest of one, or a blank."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from charrnn.completion.blanks import CharBlanks, Ranked, WordBlanks
+from charrnn.completion.chars import CharCompleter
+from charrnn.completion.request import (
+    Blank,
+    Completion,
+    Request,
+    Suggestion,
+    blanks,
+    in_case_of,
+    settle_form,
+)
+from charrnn.completion.words import WordCompleter
+from charrnn.errors import UsageError
+from charrnn.model import Model
+from charrnn.params import RIGHT
+from charrnn.reading import Reader
+from charrnn.text import CharVocabulary, Vocabulary
+
+_BEAM = 8  # ways to fill the first blanks of a text that has several
+
+
+class Completer:
+    """Completes texts with one model, and remembers what it has read of them."""
+
+    def __init__(self, model: Model, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        left = Reader(model)
+        right = Reader(model, RIGHT) if model.config.bidirectional else None
+        self._words: CharCompleter | WordCompleter
+        self._rank: Callable[[Blank, int], Ranked]
+        if isinstance(vocabulary, CharVocabulary):
+            self._words = CharCompleter(left, vocabulary)
+            mirror = CharCompleter(right, vocabulary) if right else None
+            self._rank = CharBlanks(self._words, mirror).rank
+        else:
+            from charrnn.text.words import WordVocabulary
+
+            assert isinstance(vocabulary, WordVocabulary)
+            self._words = WordCompleter(left, vocabulary)
+            self._rank = WordBlanks(self._words, right).rank
+
+    def complete(
+        self, text: str, n: int = 5, *, mode: str = "auto", min_p: float = 0.0
+    ) -> Completion:
+        """The n likeliest words that complete ``text``, each at least as probable as ``min_p``.
+
+        If the text has blanks, words to fill these. Else, a last word without a space behind it
+        may be whole or not: both are considered, unless ``mode`` is "next" or "prefix". Raises
+        ``UsageError`` for values out of range.
+        """
+        if not 1 <= n <= 1000:
+            raise UsageError("invalid value", f"-n {n}", "must be from 1 to 1000")
+        if not 0 <= min_p <= 1:
+            raise UsageError("invalid value", f"--min-p {min_p}", "must be from 0 to 1")
+        text = settle_form(text, self.vocabulary)
+        request, gaps = Request.of(text, mode), blanks(text)
+        if gaps:
+            if mode != "auto":
+                raise UsageError("a text with blanks", f"mode {mode}", "leave one of them out")
+            found, other = self._fill(gaps, n)
+            mode, prefix = "blank", " ".join(gap.prefix for gap in gaps)
+        else:
+            found, other = self._words.complete(request, n)
+            mode, prefix = request.mode, request.tail
+        kept = tuple(s for s in found if s.p >= min_p)
+        return Completion(
+            mode, prefix, kept, min(1.0, other + sum(s.p for s in found[len(kept) :]))
+        )
+
+    def _fill(self, gaps: list[Blank], n: int) -> tuple[list[Suggestion], float]:
+        """Words for all gaps from left to right, best together first."""
+        beam = [_Filling("", (), (), 0.0)]
+        for gap in gaps:
+            wider = n if len(gaps) == 1 else max(n, _BEAM)
+            longer = [
+                filling.with_word(gap, word, p)
+                for filling in beam
+                for word, p in self._rank(gap._replace(left=filling.text + gap.left), wider)
+            ]
+            beam = heapq.nlargest(wider, longer, key=lambda filling: filling.logp)
+        found = [Suggestion(" ".join(f.words), " ".join(f.inserts), math.exp(f.logp)) for f in beam]
+        return found[:n], max(0.0, 1 - sum(s.p for s in found[:n]))
+
+
+class _Filling(NamedTuple):
+    """The first gaps of a text, filled: all up to there, the words, what of them is inserted."""
+
+    text: str
+    words: tuple[str, ...]
+    inserts: tuple[str, ...]
+    logp: float
+
+    def with_word(self, gap: Blank, word: str, p: float) -> _Filling:
+        rest = in_case_of(word[len(gap.prefix) :], gap.prefix)
+        filled = gap.prefix + rest
+        return _Filling(
+            self.text + gap.left + filled,
+            (*self.words, filled),
+            (*self.inserts, rest),
+            self.logp + math.log(max(p, 1e-300)),
+        )

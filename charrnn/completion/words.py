@@ -1,0 +1,155 @@
+"""Completing with a model of words."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn.completion.request import (
+    MAX_CONTEXT,
+    Request,
+    Suggestion,
+    fold,
+    in_case_of,
+    is_word_character,
+    softmax,
+)
+from charrnn.reading import Reader
+from charrnn.text import UNKNOWN
+from charrnn.text.words import WordVocabulary
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_LAST = "\U0010ffff"  # sorts behind every word
+_ANY = "x"  # a word, no matter which
+_MAX_CHARACTERS = 20 * MAX_CONTEXT
+
+
+class Lexicon:
+    """The words of a vocabulary in the order of the alphabet, those that differ in case together.
+
+    ``keys`` [G] are the words as ``fold`` has them, ``ids`` [N] those of the words themselves,
+    ``starts`` [G + 1] where each group begins in ``ids``.
+    """
+
+    def __init__(self, vocabulary: WordVocabulary) -> None:
+        self.vocabulary = vocabulary
+        tokens = vocabulary.tokens
+        words = [n for n in range(UNKNOWN + 1, len(tokens)) if is_word_character(tokens[n][0])]
+        folded = {n: fold(tokens[n]) for n in words}
+        words.sort(key=folded.__getitem__)
+        self.ids = np.array(words, np.int64)
+        in_order = [folded[n] for n in words]
+        new = [k for k, key in enumerate(in_order) if k == 0 or key != in_order[k - 1]]
+        self.keys = [in_order[k] for k in new]
+        self.starts = np.array([*new, len(words)], np.int64)
+
+    def groups(self, prefix: str) -> range:
+        """The groups of words that begin with ``prefix``."""
+        folded = fold(prefix)
+        first = bisect_left(self.keys, folded)
+        return range(first, bisect_left(self.keys, folded + _LAST, lo=first))
+
+    def longer(self, prefix: str) -> range:
+        """As ``groups``, without the word that is the prefix itself."""
+        found = self.groups(prefix)
+        whole = len(found) > 0 and self.keys[found[0]] == fold(prefix)
+        return found[1:] if whole and prefix else found
+
+    def totals(self, p: Floats, groups: range) -> Floats:
+        """The probability of each of some groups, from that of each id [V]."""
+        if not groups:
+            return np.zeros(0)
+        bounds = self.starts[groups.start : groups.stop + 1]
+        ordered = p[self.ids[bounds[0] : bounds[-1]]]
+        return np.add.reduceat(ordered, bounds[:-1] - bounds[0])
+
+    def likeliest(self, group: int, p: Floats) -> int:
+        """The id of a group's most probable word."""
+        ids = self.ids[self.starts[group] : self.starts[group + 1]]
+        return int(ids[np.argmax(p[ids])])
+
+
+class Way(NamedTuple):
+    """One way to read a text: as followed by a word of some groups.
+
+    ``weight`` is the probability that it is read so, compared to the others; what is inserted is
+    ``lead`` and what a word has more than ``prefix``.
+    """
+
+    context: list[int]
+    weight: float
+    lead: str
+    groups: range
+    prefix: str
+
+
+class WordCompleter:
+    """Ranks words by the softmax over those that fit, whichever way the text is read."""
+
+    def __init__(self, reader: Reader, vocabulary: WordVocabulary) -> None:
+        self.reader, self.vocabulary = reader, vocabulary
+        self.lexicon = Lexicon(vocabulary)
+
+    def before_a_word(self, text: str) -> list[int]:
+        """The ids of ``text`` where a word is to follow."""
+        ids = self.vocabulary.encode(text[-_MAX_CHARACTERS:] + _ANY)[:-1]
+        return [self.vocabulary.start, *map(int, ids[-MAX_CONTEXT:])]
+
+    def expected(self, context: Sequence[int]) -> Floats:
+        """The probability of each id [V] after a context."""
+        return softmax(self.reader.read(context).logits[0])
+
+    def complete(self, request: Request, n: int) -> tuple[list[Suggestion], float]:
+        """The n likeliest words, and the probability of all others."""
+        ranked: list[tuple[float, Suggestion]] = []
+        total = 0.0
+        for way in self._ways(request):
+            p = self.expected(way.context)
+            totals = self.lexicon.totals(p, way.groups) * way.weight
+            total += totals.sum()
+            for k in np.argsort(-totals, kind="stable")[:n]:
+                word = self.vocabulary.tokens[self.lexicon.likeliest(way.groups[k], p)]
+                rest = in_case_of(word[len(way.prefix) :], way.prefix)
+                found = Suggestion(way.prefix + rest, way.lead + rest, 0.0)
+                ranked.append((float(totals[k]), found))
+        ranked.sort(key=lambda pair: -pair[0])
+        suggestions = [replace(s, p=float(w / total)) for w, s in ranked[:n] if w > 0]
+        return suggestions, max(0.0, 1 - sum(s.p for s in suggestions))
+
+    def _ways(self, request: Request) -> list[Way]:
+        every = range(len(self.lexicon.keys))
+        here = self.before_a_word(request.head)
+        ways = []
+        if request.tail:
+            longer = self.lexicon.longer(request.tail)
+            if request.partial and longer:
+                ways.append(Way(here, 1.0, "", longer, request.tail))
+            typed = self._typed(here, request.tail)
+            # How likely just this unknown word is nobody knows: it is read so if nothing else fits.
+            if request.whole and (typed != UNKNOWN or not ways):
+                weight = self.expected(here)[typed] if ways else 1.0
+                ways.append(Way([*here, typed], weight, " ", every, ""))
+        else:
+            behind = self.before_a_word(request.head + " ") if request.whole else here
+            apart = request.whole and behind != here
+            glued = request.partial and here[:-1] == behind[:-1]  # but for the last, the same
+            if glued or not apart:
+                weight = self.expected(here[:-1])[here[-1]] if apart else 1.0
+                ways.append(Way(here, weight, "", every, ""))
+            if apart:
+                weight = self.expected(behind[:-1])[behind[-1]] if glued else 1.0
+                ways.append(Way(behind, weight, " ", every, ""))
+        return ways
+
+    def _typed(self, context: list[int], word: str) -> int:
+        """The id of a word as it is written, or as it is likeliest but for its case."""
+        exact = int(self.vocabulary.encode_symbols([word])[0])
+        groups = self.lexicon.groups(word)
+        if exact != UNKNOWN or len(groups) == len(self.lexicon.longer(word)):
+            return exact
+        return self.lexicon.likeliest(groups[0], self.expected(context))

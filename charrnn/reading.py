@@ -1,0 +1,92 @@
+"""Reading contexts: the state of a model after a text, and what it expects to follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn.layers import States
+from charrnn.model import CHUNK, Model, Window
+from charrnn.params import LEFT
+from charrnn.text import Ids
+
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+_STEPS = (CHUNK, 16, 1)  # windows that a context is read in
+_REMEMBERED = 32
+
+
+class Reading(NamedTuple):
+    """What is known after a context: the states [1, H] each, and on the host logits [1, V]."""
+
+    states: States
+    logits: Floats
+
+
+class Reader:
+    """Reads contexts with one side of a model, and remembers the last ones.
+
+    So that a text that has grown by a symbol costs a step. ``RIGHT`` reads texts that are given
+    from their end on.
+    """
+
+    def __init__(self, model: Model, side: str = LEFT) -> None:
+        self.model, self.side = model, side
+        self._windows: dict[tuple[int, int], Window] = {}
+        self._read: dict[tuple[int, ...], Reading] = {}
+
+    def read(self, ids: Ids | Sequence[int]) -> Reading:
+        """After the ids [N], N > 0, from a zero state on."""
+        wanted = tuple(map(int, ids))
+        known = [k for k in self._read if wanted[: len(k)] == k]
+        longest = max(known, key=len, default=())
+        reading = self._read.pop(longest, None)
+        if reading is None or len(longest) < len(wanted):
+            if reading is not None:
+                self._read[longest] = reading
+            reading = self._read_on(reading, wanted[len(longest) :])
+        self._read[wanted] = reading  # the last are those that were wanted last
+        for oldest in list(self._read)[:-_REMEMBERED]:
+            del self._read[oldest]
+        return reading
+
+    def _read_on(self, reading: Reading | None, ids: tuple[int, ...]) -> Reading:
+        states = reading.states if reading else None
+        at = 0
+        for steps in _STEPS:
+            if len(ids) - at < steps:
+                continue
+            window = self.window(steps, 1)
+            if states is None:
+                window.reset()
+            else:
+                window.states = states
+            while len(ids) - at >= steps:
+                part = np.array(ids[at : at + steps], np.int32)[:, None]
+                h = window.hidden(part)
+                at += steps
+            states = window.states
+        logits = window.decode(h[-1:])
+        assert states is not None
+        return Reading(states, np.array(self.model.backend.to_host(logits)))
+
+    def losses(self, states: States, ids: Ids, targets: Ids) -> Floats:
+        """After states [1, H]: ids and targets [T, B] -> the cross-entropy of each in nats [T, B].
+
+        The window is a multiple of these sizes, so that few have to be made.
+        """
+        (T, B), (steps, batch) = ids.shape, (-(-n // 16) * 16 for n in ids.shape)
+        room = ((0, steps - T), (0, batch - B))
+        window = self.window(steps, batch)
+        window.states = states
+        losses = window.losses(np.pad(ids, room), np.pad(targets, room))
+        found = self.model.backend.to_host(losses).reshape(steps, batch)[:T, :B]
+        return np.array(found, np.float64)
+
+    def window(self, steps: int, batch: int) -> Window:
+        """Of these sizes; each is made once, and its states are whatever they were."""
+        if (steps, batch) not in self._windows:
+            self._windows[steps, batch] = self.model.window(steps, batch, self.side)
+        return self._windows[steps, batch]

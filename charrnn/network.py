@@ -128,12 +128,13 @@ class BothWays(Network):
             raise ValueError("both ways of a window of one step")
         super().__init__(config, backend, weights, grads, seq_len, batch)
         self.mirror = Network(config, backend, weights, grads, seq_len, batch, RIGHT)
-        dweight, _ = self.head.grads or (None, None)
+        self.dbias = grads["blank.bias"]
+        assert self.head.grads is not None
         self.between = Head(
             backend,
             weights["decoder.weight"],
             weights["blank.bias"],
-            (dweight, grads["blank.bias"]),
+            (self.head.grads[0], self.dbias),
             (seq_len - 1) * batch,
         )
         self.both = backend.empty((seq_len - 1, batch, config.hidden_size))
@@ -166,6 +167,7 @@ class BothWays(Network):
         before, after = h.reshape(steps)[:-1], mirrored.reshape(steps)[-2::-1]
         self.backend.xp.add(before, after, out=self.both)
         between = self.both.reshape(-1, before.shape[-1])
+        self.dbias.fill(0)  # below, gradients are added
         self.between.loss(between, targets[:-1].reshape(-1), scale, add=True)
 
         dboth = self.between.dh.reshape(before.shape)

@@ -27,7 +27,7 @@ LAYERS = [
     {"reading"},
     {"optim", "sampling", "evaluation", "recipe"},
     {"preflight", "checkpoint", "provenance", "completion"},
-    {"runs"},
+    {"runs", "simulation"},
     {"training", "api"},
     {"cli"},
     {"__main__"},

@@ -305,8 +305,9 @@ def test_gradients_of_both_ways_match_central_differences(backend, cell, tie, vo
     window = model.training_window(3, 3)
     states = random_states(window)
     s = np.random.default_rng(1).integers(0, vocab, size=(4, 3))
-    window.states = states
-    window.loss_and_grads(s[:-1], s[1:], None)
+    for _ in range(2):  # nothing of the first is left
+        window.states = states
+        window.loss_and_grads(s[:-1], s[1:], None)
     if window.touched is not None:
         untouched = np.setdiff1d(np.arange(vocab), window.touched)
         window.grads["encoder.weight"][untouched] = 0

@@ -102,9 +102,13 @@ class LanguageModel:
 
     def unknown_symbols(self, prompt: str) -> list[str]:
         """Those of a prompt outside the vocabulary, but for a last word that is still growing."""
-        _, rest, begins = read_prompt(self.vocabulary, prompt)
-        settled = prompt if begins is None else prompt[: len(prompt) - len(rest)]
-        return self.vocabulary.unknown_symbols(settled)
+        _, rest, _ = read_prompt(self.vocabulary, prompt)
+        return self.vocabulary.unknown_symbols(prompt[: len(prompt) - len(rest)])
+
+    def without_unknown(self, prompt: str) -> str:
+        """A prompt without these."""
+        _, rest, _ = read_prompt(self.vocabulary, prompt)
+        return self.vocabulary.without_unknown(prompt, growing=rest != "")
 
     def check_prompt(self, prompt: str) -> None:
         """Raise ``DataError`` where ``prompt`` has characters that the model does not know.

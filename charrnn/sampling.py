@@ -129,7 +129,7 @@ def read_prompt(vocabulary: Vocabulary, prompt: str) -> tuple[Ids, str, Ids | No
     context = np.concatenate([[vocabulary.start], ids]).astype(np.int32)
     if rest:
         everything = np.arange(UNKNOWN + 1, len(vocabulary), dtype=np.int32)
-        last = int(context[-1])
+        last = prompt[: -len(rest)][-1:]
         begins = [vocabulary.decode(everything[n : n + 1], last).startswith(rest)
                   for n in range(len(everything))]  # fmt: skip
         if any(begins):
@@ -152,12 +152,12 @@ def sample_text(
     drawn completes it.
     """
     context, rest, first = read_prompt(vocabulary, prompt)
-    last = np.full(config.count, context[-1])
+    last: list[int | str] = [prompt[: len(prompt) - len(rest)][-1:]] * config.count
     ends = [_StopScanner(stop) for _ in range(config.count)]
     for ids in sample_ids(model, context, config, first):
-        pieces = [vocabulary.decode(row, int(before))[len(rest) :]
+        pieces = [vocabulary.decode(row, before)[len(rest) :]
                   for row, before in zip(ids.T, last, strict=True)]  # fmt: skip
-        rest, last = "", ids[-1]
+        rest, last = "", ids[-1].tolist()
         yield [end.feed(piece) for end, piece in zip(ends, pieces, strict=True)]
         if all(end.stopped for end in ends):
             return

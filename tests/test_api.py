@@ -13,8 +13,11 @@ from charrnn.config import ModelConfig
 from charrnn.errors import CharrnnError, DataError, InputNotFoundError, UsageError
 from charrnn.params import initial_values
 from charrnn.text import CharVocabulary
+from charrnn.text.tokens import WORDS
+from charrnn.text.words import WordVocabulary
 
 VOCABULARY = CharVocabulary("\n abcd")
+LEXICON = WordVocabulary(["\n", "the", "cat", "cattle", "sat", ", "], WORDS)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,16 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def model(saved):
     return charrnn.load(saved)
+
+
+@pytest.fixture(scope="module")
+def speaker(tmp_path_factory):
+    """The same of words."""
+    config = ModelConfig(len(LEXICON), level="word", hidden_size=8, embed_size=8, tie=True)
+    weights = initial_values(config, "orthogonal", np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("model") / "best.safetensors"
+    save(Checkpoint(config, LEXICON, weights), path)
+    return charrnn.load(path)
 
 
 def test_a_file_and_its_folder_load_the_same(saved):
@@ -95,6 +108,47 @@ def test_an_empty_text_has_no_logprobs(model):
 def test_an_empty_text_has_no_score(model):
     with pytest.raises(DataError, match="empty"):
         model.score("")
+
+
+@pytest.mark.parametrize(
+    "prompt, unknown, without",
+    [
+        ("", [], ""),
+        ("the cat", [], "the cat"),
+        ("the ca", [], "the ca"),
+        ("the zyx ca", ["zyx"], "the ca"),
+        ("zyx, zyx! ca", ["zyx", "! "], ", ca"),
+        ("the zyx", ["zyx"], "the"),
+        ("the zyx ", ["zyx"], "the "),
+        ("the zyx;", ["zyx", ";"], "the"),
+    ],
+)
+def test_unknown_words_of_a_prompt_but_for_one_that_is_growing(speaker, prompt, unknown, without):
+    assert speaker.unknown_symbols(prompt) == unknown
+    assert speaker.without_unknown(prompt) == without
+
+
+def test_unknown_characters_of_a_prompt(model):
+    assert model.unknown_symbols("abz!az") == ["z", "!"]
+    assert model.without_unknown("abz!az") == "aba"
+
+
+def test_a_prompt_with_an_unknown_word_is_continued(speaker):
+    speaker.check_prompt("the zyx ca")
+    assert speaker.sample("the zyx ca", length=1) in ("t", "ttle")
+
+
+def test_words_are_counted_and_scored_as_such(speaker):
+    score = speaker.score("the zyx, sat")
+    assert (score.tokens, score.unknown, score.characters, score.bytes) == (4, 1, 12, 12)
+    assert score.nats == pytest.approx(-speaker.logprobs("the zyx, sat").sum())
+    assert score.bits_per_character == pytest.approx(score.nats / 12 / math.log(2))
+
+
+def test_logprobs_of_all_next_words_sum_to_one(speaker):
+    last = [speaker.logprobs(f"the cat{s}")[-1] for s in ["\n", " the", " cat", " cattle", " sat"]]
+    last += [speaker.logprobs("the cat, ")[-1], speaker.logprobs("the cat zyx")[-1]]
+    assert np.exp(last).sum() == pytest.approx(1, rel=1e-6)
 
 
 def test_the_model_of_a_missing_path_is_an_error(tmp_path):

@@ -24,6 +24,8 @@ from charrnn.errors import (
 )
 from charrnn.params import parameter_shapes
 from charrnn.text import CharVocabulary
+from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS, WORDS
+from charrnn.text.words import WordVocabulary
 
 SYMBOLS = '\n"\\a\x7f\u00e9\u2028\U0001f600'
 BATCH = 2
@@ -66,6 +68,20 @@ def tiny(name="lstm", tie=False):
     )
 
 
+WORD_SYMBOLS = {
+    WORDS: ["\n", "don't", "\u00e9te\u0301", ", ", '" ', "\\", "\U0001f600", "\u4f60\u597d"],
+    PRETOKENIZED: ["\n", "don't", "\u00e9te\u0301", "@,@", '"', "\\", "\U0001f600", "\u4f60."],
+}
+
+
+def tiny_of_words(tokenizer=WORDS):
+    """The same with words for symbols."""
+    checkpoint = tiny()
+    config = replace(checkpoint.config, level="word")
+    vocabulary = WordVocabulary(WORD_SYMBOLS[tokenizer], tokenizer)
+    return replace(checkpoint, config=config, vocabulary=vocabulary)
+
+
 def assert_same(a, b):
     for part in ("weights", "slots", "states"):
         one, other = getattr(a, part), getattr(b, part)
@@ -82,7 +98,11 @@ def write_signed(path, tensors, document):
     """A file with a valid digest, whatever is in it."""
     document = document | {"sha256": "0" * 64}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    data = safetensors.numpy.save(tensors, metadata={"charrnn": text})
+    sign(path, safetensors.numpy.save(tensors, metadata={"charrnn": text}))
+
+
+def sign(path, data):
+    """Write ``data``, whose digest is zeroed."""
     field = r"\"sha256\":\"{}\"".format
     digest = hashlib.sha256(data).hexdigest()
     path.write_bytes(data.replace(field("0" * 64).encode(), field(digest).encode()))
@@ -457,3 +477,124 @@ def test_signed_file_is_read_if_sound(path, raw):
     """So that the tests above are refused for what is wrong in them."""
     write_signed(path, safetensors.numpy.load(raw), document(path))
     assert_same(load(path), tiny())
+
+
+tokenizers = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+
+
+@tokenizers
+def test_words_come_back(path, tokenizer):
+    written = tiny_of_words(tokenizer)
+    save(written, path)
+    read = load(path)
+    assert read.vocabulary.symbols == written.vocabulary.symbols
+    assert read.vocabulary.tokenizer == tokenizer.name
+    assert read.config == written.config
+    assert_same(read, written)
+
+
+def test_many_words_need_no_room_in_the_metadata(path):
+    words = [f"{n:040}" for n in range(30_000)]
+    config = ModelConfig(len(words) + 1, level="word", hidden_size=1, embed_size=1, tie=True)
+    weights = arrays(parameter_shapes(config), 1)
+    save(Checkpoint(config, WordVocabulary(words, WORDS), weights), path)
+    assert load(path).vocabulary.symbols == tuple(words)
+
+
+@pytest.fixture
+def raw_of_words(path):
+    """A sound checkpoint of words, which is at ``path`` too."""
+    save(tiny_of_words(), path)
+    return path.read_bytes()
+
+
+def raw_tensor(content):
+    return np.frombuffer(content, np.uint8)
+
+
+def listed(*symbols):
+    return raw_tensor(json.dumps(symbols).encode())
+
+
+LISTED = WORD_SYMBOLS[WORDS]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (raw_tensor(b"the cat"), "JSONDecodeError"),
+        (raw_tensor(b"[\xff]"), "UnicodeDecodeError"),
+        (raw_tensor(b"[" * 100_000), "RecursionError|JSONDecodeError"),
+        (raw_tensor(b""), "JSONDecodeError"),
+        (raw_tensor(b'{"the": 1}'), "not a list of words"),
+        (raw_tensor(b'"the"'), "not a list of words"),
+        (listed(*LISTED[1:], 1), "not a list of words"),
+        (listed(*LISTED[1:], None), "not a list of words"),
+        (listed(), "not a set of words"),
+        (listed(*LISTED[1:], LISTED[1]), "not a set of words"),
+        (listed(*LISTED[1:], "the cat"), "not a set of words"),
+        (listed(*LISTED[1:], ""), "not a set of words"),
+        (listed(*LISTED[1:], "\ud800"), "not a set of words"),
+        (listed(*LISTED[1:]), "differ in size"),
+        (listed(*LISTED, "one"), "differ in size"),
+        (listed(*LISTED).astype(np.float32), "misshapen: vocabulary"),
+        (listed(*LISTED, "xx").reshape(2, -1), "misshapen: vocabulary"),
+        (None, "missing.*: vocabulary"),
+    ],
+)
+def test_signed_nonsense_for_words_is_refused(path, raw_of_words, tensor, message):
+    tensors = safetensors.numpy.load(raw_of_words) | {"vocabulary": tensor}
+    write_signed(path, {n: t for n, t in tensors.items() if t is not None}, document(path))
+    with pytest.raises(DataError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [[2**62], [2**27 + 1], [2**26], [], [1, 2**40], [-1]], ids=str)
+def test_absurd_number_of_words_is_refused(path, raw_of_words, shape):
+    end = 8 + int.from_bytes(raw_of_words[:8], "little")
+    header = json.loads(raw_of_words[8:end])
+    zeroed = document(path) | {"sha256": "0" * 64}
+    header["__metadata__"]["charrnn"] = json.dumps(zeroed, separators=(",", ":"))
+    header["vocabulary"]["shape"] = shape
+    text = json.dumps(header).encode()
+    sign(path, len(text).to_bytes(8, "little") + text + raw_of_words[end:])
+    with pytest.raises(DataError, match=r"misshapen: vocabulary|SafetensorError"):
+        load(path)
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "sentencepiece", "", None, 1, ["words"]], ids=str)
+def test_unknown_tokenizer_is_refused(path, raw_of_words, tokenizer):
+    tensors = safetensors.numpy.load(raw_of_words)
+    write_signed(path, tensors, document(path) | {"tokenizer": tokenizer})
+    with pytest.raises(DataError):
+        load(path)
+
+
+def test_words_without_a_tokenizer_are_refused(path, raw_of_words):
+    tensors = safetensors.numpy.load(raw_of_words)
+    write_signed(path, tensors, without(document(path), "tokenizer"))
+    with pytest.raises(DataError, match="tokenizer"):
+        load(path)
+
+
+def test_words_of_a_model_of_characters_are_refused(path, raw):
+    tensors = safetensors.numpy.load(raw) | {"vocabulary": listed(*LISTED)}
+    write_signed(path, tensors, document(path))
+    with pytest.raises(DataError, match="unexpected or misshapen: vocabulary"):
+        load(path)
+
+
+def test_signed_words_are_read_if_sound(path, raw_of_words):
+    """So that the tests above are refused for what is wrong in them."""
+    write_signed(path, safetensors.numpy.load(raw_of_words), document(path))
+    assert load(path).vocabulary.symbols == tuple(LISTED)
+
+
+def test_checkpoint_of_an_earlier_version_is_read(path, raw):
+    earlier = without(document(path), "tokenizer")
+    earlier["model"] = without(earlier["model"], "bidirectional")
+    write_signed(path, safetensors.numpy.load(raw), earlier)
+    read = load(path)
+    assert (read.config, read.vocabulary.tokenizer) == (tiny().config, "char")
+    assert_same(read, tiny())

@@ -11,12 +11,14 @@ import shlex
 import subprocess
 import sys
 import termios
+from collections import Counter
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from charrnn.text.tokens import WORDS
 from tests.support.shell import ROOT, TALES, charrnn
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -25,6 +27,8 @@ QUICK = ["--hidden", "16", "--steps", "30", "--evals", "2", "--seed", "1"]
 QUICK += ["--batch-size", "16", "--seq-len", "64"]
 TEXT = TALES.read_text(encoding="utf-8")
 HELD_OUT = round(len(TEXT) / 10)
+TOKENS = WORDS.split(TEXT)
+LEARNED = Counter(TOKENS[: -round(len(TOKENS) / 10)])
 BAR = r"\d+%\|.*\| step \d+ .* left"
 
 
@@ -39,6 +43,19 @@ def trained(tmp_path_factory):
 def shell(trained):
     """Runs commands in the folder with the run."""
     return lambda *arguments, **keywords: charrnn(*arguments, cwd=trained[0], **keywords)
+
+
+@pytest.fixture(scope="module")
+def trained_on_words(tmp_path_factory):
+    """The same with a run of words."""
+    folder = tmp_path_factory.mktemp("words")
+    options = ["--level", "word", "--show-sample", "20", "--min-count", "3"]
+    return folder, charrnn("train", str(TALES), *QUICK, *options, cwd=folder)
+
+
+@pytest.fixture
+def word_shell(trained_on_words):
+    return lambda *arguments: charrnn(*arguments, cwd=trained_on_words[0])
 
 
 def test_train_prints_the_run_on_stdout_and_nothing_else(trained):
@@ -73,6 +90,27 @@ def test_train_tells_before_while_and_after(trained, part):
     assert part in trained[1].err
 
 
+def test_training_on_words_tells_of_words(trained_on_words):
+    cut = LEARNED.total()
+    known = {t for t, n in LEARNED.items() if n >= 3}
+    unknown, held_out = (sum(t not in known for t in part) for part in (TOKENS[:cut], TOKENS[cut:]))
+    found = trained_on_words[1]
+    assert (found.code, found.out) == (0, "checkpoints/tales\n")
+    for part in (
+        f"{len(TEXT):,} characters",
+        f"{cut:,} to train on, {unknown:,} of them outside the vocabulary",
+        f"{len(TOKENS) - cut:,} to validate on (last-10%), {held_out:,} of them outside the",
+        f"{len(known):,} words and the unknown one",
+        "windows of 64 words in 16 lanes",
+        "--tie",
+        "words/s",
+        "nats/word  perplexity ",
+        "bits/char  best",
+        "|level:word|",
+    ):
+        assert part in found.err, part
+
+
 def test_plain_lines_have_no_control_characters(trained):
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", trained[1].err)
 
@@ -102,6 +140,15 @@ def test_train_reads_stdin(tmp_path):
         ("--valid-fraction 0.3", {"valid_fraction": 0.3, "split": "last-30%"}),
         ("--valid held.txt", {"split": "file:held.txt", "valid_symbols": 500}),
         ("--threads 1", {"threads": 1}),
+        ("--bidirectional", {"bidirectional": True, "level": "char"}),
+        ("--level word", {"level": "word", "tie": True, "tokenizer": "words"}),
+        ("--level word --no-tie", {"tie": False, "hidden_size": 16, "embed_size": 16}),
+        ("--level word --vocab-size 300", {"vocab_size": 300}),
+        (
+            "--level word --min-count 20 --embed 7",
+            {"tie": False, "vocab_size": sum(n >= 20 for n in LEARNED.values()) + 1},
+        ),
+        ("--level word --pretokenized", {"tokenizer": "pretokenized"}),
     ],
 )
 def test_options_reach_the_checkpoint(tmp_path, options, expected):
@@ -110,6 +157,7 @@ def test_options_reach_the_checkpoint(tmp_path, options, expected):
     assert found.code == 0, found.err
     facts = json.loads(charrnn("info", "--json", cwd=tmp_path).out)
     flat = facts["model"] | facts["training"]["config"] | facts["corpus"] | facts["origin"]
+    flat["tokenizer"] = facts["tokenizer"]
     assert {name: flat[name] for name in expected} == expected
 
 
@@ -227,6 +275,45 @@ def test_prompt_outside_the_vocabulary(shell):
 def test_skip_unknown_leaves_it_out_and_says_so(shell):
     found = shell("sample", "--prompt", "naïve ", "--skip-unknown", "--length", "0", "--seed", "1")
     assert (found.out, found.err) == ("nave \n", "charrnn: left out of the prompt: 'ï'\n")
+
+
+@pytest.mark.parametrize(
+    "arguments, note",
+    [
+        (["--prompt", "The zyxes and qqq, "], "read as the unknown word: 'zyxes', 'qqq'"),
+        (["--prompt", "The zyxes and th"], "read as the unknown word: 'zyxes'"),
+        (["--prompt", "The king th"], None),
+        (["--prompt", "The zyxes th", "--skip-unknown"], "left out of the prompt: 'zyxes'"),
+    ],
+    ids=str,
+)
+def test_unknown_words_of_a_prompt_are_named(word_shell, arguments, note):
+    found = word_shell("sample", *arguments, "--length", "9", "--seed", "1")
+    assert (found.code, found.err) == (0, f"charrnn: {note}\n" if note else "")
+
+
+def test_unknown_words_are_left_out_and_the_last_is_completed(word_shell):
+    options = ["--length", "9", "--seed", "1"]
+    known = word_shell("sample", "--prompt", "The th", *options)
+    found = word_shell("sample", "--prompt", "The zyxes th", "--skip-unknown", *options)
+    assert found.out == known.out
+    assert found.out.startswith("The th")
+    assert not found.out.startswith("The th ")
+
+
+def test_the_unknown_word_is_drawn_if_asked(word_shell):
+    options = ["sample", "--length", "300", "--seed", "1", "--temperature", "1"]
+    assert "<unk>" not in word_shell(*options).out
+    assert " <unk> " in word_shell(*options, "--allow-unknown").out
+
+
+def test_info_of_words(word_shell):
+    known = [t for t, n in LEARNED.most_common() if n >= 3]
+    out = word_shell("info").out
+    assert f"{len(known):,} words" in out
+    assert "level: word" in out
+    facts = json.loads(word_shell("info", "--json").out)
+    assert (facts["vocabulary"], facts["tokenizer"]) == (known, "words")
 
 
 @pytest.mark.parametrize(

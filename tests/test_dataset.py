@@ -9,6 +9,10 @@ import pytest
 
 from charrnn.errors import DataError
 from charrnn.text import UNKNOWN, Dataset
+from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS, WORDS
+from charrnn.text.words import StoredWords
+
+tokenizers = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
 
 
 @pytest.fixture
@@ -79,3 +83,51 @@ def test_a_file_too_short_to_validate_on_is_named(file):
 def test_only_so_many_files_are_named(file):
     sources = Dataset.read([file("ab" * 50)] * 150, None, 0.1).document["sources"]
     assert (len(sources), sources[-1]) == (101, "and 50 more")
+
+
+@tokenizers
+@pytest.mark.parametrize("valid_fraction", [0.1, 0.33, 0.5])
+def test_words_are_cut_between_tokens_and_encoded_as_the_vocabulary_says(
+    file, tokenizer, valid_fraction
+):
+    tokens = tokenizer.split("".join(f"The cat-{n % 7} sat, on\n{n}. " for n in range(20)))
+    text = tokenizer.join(tokens)
+    data = Dataset.read([file(text)], None, valid_fraction, StoredWords(tokenizer, min_count=2))
+    cut = len(tokens) - round(len(tokens) * valid_fraction)
+    assert set(data.vocabulary.symbols) == {t for t in tokens[:cut] if tokens[:cut].count(t) > 1}
+    np.testing.assert_array_equal(data.train[:], data.vocabulary.encode_symbols(tokens[:cut]))
+    np.testing.assert_array_equal(data.valid[:], data.vocabulary.encode_symbols(tokens[cut:]))
+    assert data.document["train_unknown"] == (data.train[:] == UNKNOWN).sum() > 0
+    assert data.document["valid_unknown"] == (data.valid[:] == UNKNOWN).sum()
+    assert data.characters == len(tokenizer.join(tokens[cut:])) / (len(tokens) - cut)
+
+
+def test_every_symbol_of_characters_is_one(file):
+    assert Dataset.read([file("ab" * 50)], None, 0.1).characters == 1
+
+
+@tokenizers
+def test_a_word_of_the_held_out_part_alone_is_unknown(file, tokenizer):
+    path = file("a b " * 45 + "a b zyx b zyx b a b a b")
+    data = Dataset.read([path], None, 0.1, StoredWords(tokenizer, min_count=1))
+    assert data.vocabulary.symbols == ("a", "b")
+    assert data.vocabulary.decode(data.valid[:]).strip() == "a b <unk> b <unk> b a b a b"
+    assert (data.document["train_unknown"], data.document["valid_unknown"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokenizer"), [(" it 's <unk> , \n", PRETOKENIZED), (" it 's odd , \n", WORDS)]
+)
+def test_a_file_to_validate_on_is_split_as_the_text_is(file, text, tokenizer):
+    held = file("it's odd", "held.txt")
+    data = Dataset.read([file(text * 9)], held, 0.1, StoredWords())
+    assert data.vocabulary.tokenizer == tokenizer.name
+    assert data.document["valid_symbols"] == len(tokenizer.split("it's odd"))
+    assert data.characters == len(tokenizer.join(tokenizer.split("it's odd"))) / len(data.valid)
+
+
+def test_text_of_a_single_frequent_word_is_refused(file):
+    with pytest.raises(DataError, match=r"text of a single symbol: .*, 'a'; nothing to learn"):
+        Dataset.read(
+            [file("a b a c a d a e a f a a a a a a a a a a")], None, 0.1, StoredWords(WORDS)
+        )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import Budget
+from charrnn.config import LEVELS, Budget
 from charrnn.errors import UsageError
 from charrnn.recipe import Options, recommend, resolve
 
@@ -95,6 +95,9 @@ def test_plain_rnn_learns_more_slowly(optimizer):
         ("--hidden 0", {"hidden_size": 0}),
         ("--seq-len 0", {"seq_len": 0}),
         ("--lr 0", {"lr": 0}),
+        ("--level byte", {"level": "byte"}),
+        ("--min-count 0", {"level": "word", "min_count": 0}),
+        ("vocabulary size 1", {"level": "word", "vocab_size": 1}),
     ],
 )
 def test_nonsense_is_refused_by_the_name_of_its_option(option, options):
@@ -102,25 +105,74 @@ def test_nonsense_is_refused_by_the_name_of_its_option(option, options):
         resolve(Options(**options), 10**6, vocab_size=10)
 
 
+@pytest.mark.parametrize("symbols", [1, 5_000, 10**5, 10**7, 10**9])
+def test_words_share_one_matrix_unless_told(symbols):
+    resolved = resolve(Options(level="word"), symbols, vocab_size=10)
+    assert resolved.chosen == {name: values(resolved)[name] for name in OPEN | {"tie"}}
+    assert resolved.model.tie
+
+
+@pytest.mark.parametrize(
+    ("options", "tie"),
+    [
+        ({"level": "word", "embed_size": 9}, False),
+        ({"level": "word", "tie": False}, False),
+        ({"level": "char"}, False),
+        ({"level": "char", "tie": True}, True),
+    ],
+    ids=str,
+)
+def test_matrices_are_shared_where_it_fits_and_pays(options, tie):
+    assert resolve(Options(**options), 10**6, vocab_size=10).model.tie == tie
+
+
+@pytest.mark.parametrize(
+    ("option", "options"),
+    [
+        ("--vocab-size", {"vocab_size": 9}),
+        ("--min-count", {"min_count": 2}),
+        ("--pretokenized", {"pretokenized": True}),
+        ("--pretokenized", {"pretokenized": False}),
+    ],
+    ids=str,
+)
+def test_options_of_words_are_refused_without_them(option, options):
+    Options(level="word", **options)
+    with pytest.raises(UsageError, match=f"without effect: {option}; it needs --level word"):
+        Options(**options)
+
+
+def test_reading_from_both_sides_takes_two_steps():
+    with pytest.raises(UsageError, match="--seq-len 1; --bidirectional needs at least 2"):
+        resolve(Options(bidirectional=True, seq_len=1), 10**6, vocab_size=10)
+    assert resolve(Options(bidirectional=True, seq_len=2), 10**6, vocab_size=10).model.bidirectional
+
+
 def test_vocabulary_size_is_the_models():
     assert resolve(Options(), 10**6, vocab_size=10).model.vocab_size == 10
 
 
-@given(st.integers(64, 10**9))
-def test_text_fills_four_windows(symbols):
-    recipe = recommend(symbols)
+levels = pytest.mark.parametrize("level", LEVELS)
+
+
+@levels
+@given(symbols=st.integers(64, 10**9))
+def test_text_fills_four_windows(level, symbols):
+    recipe = recommend(symbols, level=level)
     assert 4 * recipe.batch_size * recipe.seq_len <= symbols
 
 
-@given(st.integers(0, 63))
-def test_tiniest_texts_get_the_smallest_window(symbols):
-    recipe = recommend(symbols)
+@levels
+@given(symbols=st.integers(0, 63))
+def test_tiniest_texts_get_the_smallest_window(level, symbols):
+    recipe = recommend(symbols, level=level)
     assert (recipe.batch_size, recipe.seq_len) == (1, 16)
 
 
-@given(sizes, sizes)
-def test_larger_texts_get_no_smaller_models_and_no_more_epochs(a, b):
-    small, large = recommend(min(a, b)), recommend(max(a, b))
+@levels
+@given(a=sizes, b=sizes)
+def test_larger_texts_get_no_smaller_models_and_no_more_epochs(level, a, b):
+    small, large = recommend(min(a, b), level=level), recommend(max(a, b), level=level)
     assert small.layers * small.hidden_size <= large.layers * large.hidden_size
     assert small.batch_size * small.seq_len <= large.batch_size * large.seq_len
     assert small.epochs >= large.epochs

@@ -11,8 +11,11 @@ from charrnn import sampling
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.model import Model
 from charrnn.params import initial_values
+from charrnn.reading import Reader
 from charrnn.sampling import pick, probabilities, sample_ids, sample_text
 from charrnn.text import UNKNOWN, CharVocabulary
+from charrnn.text.tokens import PRETOKENIZED, WORDS
+from charrnn.text.words import WordVocabulary
 from tests.support.stacks import cpu_backend
 
 LOGITS = np.log(np.array([[0.9, 0.4, 0.3, 0.2, 0.1]]))  # the unknown symbol first
@@ -175,3 +178,141 @@ def test_sequences_stop_each_at_its_own_place(model):
     stop = whole[0][5:7]
     for cut, full in zip(text_of(model, count=3, stop=[stop]), whole, strict=True):
         assert cut == full.partition(stop)[0]
+
+
+#: Whatever follows whatever of these, the text is split into just them again.
+WORD_SYMBOLS = ["\n", "the", "cat", "cattle", "sat", ", ", " -- ", "don't"]
+LEXICON = WordVocabulary(WORD_SYMBOLS, WORDS)
+MARKED = WordVocabulary(["\n", "the", "cat", ","], PRETOKENIZED)
+
+
+def random_model(vocabulary, backend="numpy", unknown=0.0):
+    """``unknown`` is added to the logit of the unknown symbol."""
+    config = ModelConfig(len(vocabulary), hidden_size=8, embed_size=5)
+    model = Model(config, cpu_backend(backend, np.float32))
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    model.params["decoder.weight"][...] *= 10
+    model.params["decoder.bias"][UNKNOWN] += unknown
+    model.refresh()
+    return model
+
+
+@pytest.fixture(scope="module", params=["numpy", "fused", "fused-2"])
+def speaker(request):
+    return random_model(LEXICON, request.param)
+
+
+def words_of(model, prompt, vocabulary=LEXICON, **settings) -> list[str]:
+    """The prompt and what follows."""
+    config = SampleConfig(**{"length": 200, "temperature": 1.0} | settings)
+    pieces = sample_text(model, vocabulary, prompt, config)
+    return [prompt + "".join(parts) for parts in zip(*pieces, strict=True)]
+
+
+@pytest.mark.parametrize("settings", [{"count": 3}, {"top_k": 6}, {"temperature": 0}], ids=str)
+@pytest.mark.parametrize(
+    "prompt, settled",
+    [
+        ("", []),
+        ("\n", []),
+        ("ca", []),
+        ("the ca", ["the"]),
+        ("the cat", ["the"]),
+        ("the cattle", ["the"]),
+        ("the ", ["the"]),
+        ("the,", ["the"]),
+        ("the, ", ["the"]),
+        ("the, ca", ["the", ", "]),
+        ("the -", ["the"]),
+        ("the -- ca", ["the", " -- "]),
+        ("the cat\n", ["the", "cat"]),
+        ("the zyx", ["the", "zyx"]),
+        ("the zyx ", ["the", "zyx"]),
+        ("the zyx ca", ["the", "zyx"]),
+        ("the zyx, ca", ["the", "zyx", ", "]),
+        ("the ☃ ", ["the", " ☃ "]),
+        ("the ☃ ca", ["the", " ☃ "]),
+    ],
+)
+def test_text_is_what_is_settled_of_the_prompt_and_then_known_words(
+    speaker, prompt, settled, settings
+):
+    for text in words_of(speaker, prompt, **settings):
+        tokens = WORDS.split(text)
+        assert tokens[: len(settled)] == settled
+        assert set(tokens[len(settled) :]) <= set(WORD_SYMBOLS)
+        assert len(tokens) == len(settled) + 200
+
+
+def test_the_word_that_a_prompt_ends_in_is_completed_in_every_way(speaker):
+    texts = words_of(speaker, "the ca", count=50, length=1)
+    assert set(texts) == {"the cat", "the cattle"}
+
+
+def test_the_first_draw_is_by_what_the_model_expects_there(speaker):
+    """As often as the probabilities say, among the words that begin so."""
+    window = speaker.window(1, 1)
+    for symbol in (LEXICON.start, *LEXICON.encode("the")):
+        logits = np.array(window.logits(np.array([[symbol]])))
+    p = probabilities(logits, SampleConfig(temperature=1.0))[0]
+    cat, cattle = (p[LEXICON.encode(word)[0]] for word in ("cat", "cattle"))
+    texts = words_of(speaker, "the ca", count=1000, length=1)
+    assert texts.count("the cat") / 1000 == pytest.approx(cat / (cat + cattle), abs=0.05)
+
+
+@pytest.mark.parametrize("prompt", ["the zyx", "the zyx ", "zyx", "zyx "])
+def test_a_word_after_an_unknown_one_has_its_space(speaker, prompt):
+    texts = words_of(speaker, prompt, count=50, length=1)
+    assert f"{prompt.strip()} cattle" in texts
+    assert {WORDS.split(text)[-2] for text in texts} == {"zyx"}
+
+
+def test_a_word_that_nothing_completes_is_read_as_unknown():
+    context, rest, begins = sampling.read_prompt(LEXICON, "the zyx")
+    assert (context.tolist(), rest, begins) == ([1, 2, UNKNOWN], "", None)
+
+
+def test_ids_that_complete_a_prompt_are_those_that_begin_with_its_rest():
+    context, rest, begins = sampling.read_prompt(LEXICON, "the, ca")
+    assert (context.tolist(), rest) == ([1, 2, 6], "ca")
+    assert [LEXICON.tokens[n] for n in begins] == ["cat", "cattle"]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 100])
+def test_space_is_right_however_many_words_are_drawn_at_once(speaker, monkeypatch, chunk):
+    expected = words_of(speaker, "the ca", count=2)
+    monkeypatch.setattr(sampling, "_CHUNK", chunk)
+    assert words_of(speaker, "the ca", count=2) == expected
+
+
+def test_text_of_a_vocabulary_without_line_break_begins_without_space():
+    vocabulary = WordVocabulary(["the", "cat", "cattle"], WORDS)
+    model = random_model(vocabulary)
+    for text in words_of(model, "", vocabulary, count=9):
+        assert set(text.split(" ")) == set(vocabulary.symbols)
+    assert set(words_of(model, "ca", vocabulary, count=50, length=1)) == {"cat", "cattle"}
+
+
+@pytest.mark.parametrize("prompt", ["", " the", " the zyx", " \n", " the cat ,"])
+def test_text_between_spaces_goes_on_with_a_space(prompt):
+    [text] = words_of(random_model(MARKED), prompt, MARKED)
+    tokens = PRETOKENIZED.split(text)
+    assert PRETOKENIZED.join(tokens) == text
+    assert len(tokens) == len(PRETOKENIZED.split(prompt)) + 200
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.99}, {"temperature": 0}], ids=str)
+@pytest.mark.parametrize("vocabulary", [ALPHABET, LEXICON], ids=["char", "word"])
+def test_the_unknown_symbol_is_drawn_only_if_asked(vocabulary, settings):
+    model = random_model(vocabulary, "fused", unknown=1e3)
+    never, always = (
+        SampleConfig(**{"length": 100, "unknown": unknown} | settings) for unknown in (False, True)
+    )
+    context = np.array([vocabulary.start])
+    assert UNKNOWN not in np.concatenate(list(sample_ids(model, context, never)))
+    assert not np.concatenate(list(sample_ids(model, context, always))).any()
+
+
+def test_unknown_words_that_were_asked_for_have_their_space():
+    model = random_model(LEXICON, unknown=1e3)
+    assert words_of(model, "the", unknown=True, length=70) == ["the" + " <unk>" * 69]

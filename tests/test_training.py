@@ -29,6 +29,7 @@ from charrnn.layers import Dropout
 from charrnn.model import TrainingWindow
 from charrnn.optim import OPTIMIZERS
 from charrnn.runs import RunFolder
+from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS
 from tests.support.shell import TALES
 from tests.support.stacks import cells, model_config
 
@@ -344,6 +345,85 @@ def test_threads_are_limited_while_training_and_set_back(run):
         after = {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
     assert saved.origin["threads"] == 1
     assert after == {2}
+
+
+def test_overfits_a_sentence_of_words(tmp_path):
+    text = "the quick, brown fox. "
+    path = tmp_path / "fox.txt"
+    path.write_text(text * 40, encoding="utf-8")
+    options = SMALL | {"level": "word", "steps": 150, "dropout": 0.0, "lr": 0.02, "evals": 1}
+    list(charrnn.train(path, tmp_path / "run", **options))
+    model = charrnn.load(tmp_path / "run")
+    assert model.sample("the qu", length=17, temperature=0) == (text * 3)[6:]
+    assert model.score(text * 9).nats_per_token < 0.2
+
+
+def benchmark_text(text: str) -> str:
+    """Its words between spaces, every tenth of them marked as rare."""
+    words = [w if n % 10 else "<unk>" for n, w in enumerate(text.split(" "))]
+    return " " + " ".join(words).replace("\n", " \n ")
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    "options, tokenizer",
+    [
+        ({"min_count": 1}, "words"),
+        ({"min_count": 1, "pretokenized": True}, "pretokenized"),
+        ({}, "words"),
+        ({"vocab_size": 40, "min_count": 3}, "words"),
+    ],
+    ids=str,
+)
+def test_words_are_trained_on_as_told(run, corpus, options, tokenizer, bidirectional):
+    """Sizes, unknown words and bits for each character, from their definitions."""
+    events = run(level="word", bidirectional=bidirectional, steps=10, sample_length=20, **options)
+    splitter = TOKENIZERS[tokenizer]
+    tokens = splitter.split(corpus.read_text(encoding="utf-8"))
+    cut = len(tokens) - round(len(tokens) / 10)
+    counts = Counter(tokens[:cut]).most_common(options.get("vocab_size", 10_000) - 1)
+    known = {t for t, n in counts if n >= options.get("min_count", 2)}
+    prepared, finished = of(Prepared, events)[0], of(Finished, events)[0]
+    assert prepared.model.vocab_size == len(known) + 1
+    found = prepared.corpus
+    assert (found["train_symbols"], found["valid_symbols"]) == (cut, len(tokens) - cut)
+    assert found["train_unknown"] == sum(t not in known for t in tokens[:cut])
+    nats = finished.nats * (len(tokens) - cut)
+    characters = len(splitter.join(tokens[cut:]))
+    assert finished.bits_per_character == pytest.approx(nats / math.log(2) / characters)
+    assert "|level:word|" in finished.signature
+    assert ("|bidirectional|" in finished.signature) == bidirectional
+    assert all(e.text for e in of(Sampled, events))
+    saved = charrnn.load(Path(prepared.run))
+    assert (saved.vocabulary.tokenizer, saved.config.level) == (tokenizer, "word")
+    assert saved.sample("It", length=5, seed=1) == saved.sample("It", length=5, seed=1) != ""
+
+
+@pytest.mark.parametrize(
+    "marked, pretokenized, tokenizer",
+    [
+        (True, None, "pretokenized"),
+        (True, False, "words"),
+        (False, None, "words"),
+        (False, True, "pretokenized"),
+    ],
+)
+def test_benchmark_text_is_recognised_unless_told(run, corpus, marked, pretokenized, tokenizer):
+    text = corpus.read_text(encoding="utf-8")
+    corpus.write_text(benchmark_text(text) if marked else text, encoding="utf-8")
+    events = run(level="word", pretokenized=pretokenized, steps=1)
+    saved = checkpoint.load(Path(of(Saved, events)[-1].path))
+    assert saved.vocabulary.tokenizer == tokenizer
+    expected = TOKENIZERS[tokenizer].split(corpus.read_text(encoding="utf-8"))
+    found = of(Prepared, events)[0].corpus
+    assert found["train_symbols"] + found["valid_symbols"] == len(expected)
+
+
+def test_rare_words_of_benchmark_text_are_unknown_ones(run, corpus):
+    corpus.write_text(benchmark_text(corpus.read_text(encoding="utf-8")), encoding="utf-8")
+    found = of(Prepared, run(level="word", steps=1))[0].corpus
+    tokens = PRETOKENIZED.split(corpus.read_text(encoding="utf-8"))
+    assert found["train_unknown"] == tokens[: found["train_symbols"]].count("<unk>")
 
 
 @pytest.mark.slow

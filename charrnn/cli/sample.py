@@ -78,7 +78,7 @@ def sample(
     unknown = lm.unknown_symbols(prompt)
     if skip_unknown and unknown:
         say(f"left out of the prompt: {', '.join(map(repr, unknown))}")
-        prompt = lm.vocabulary.without_unknown(prompt)
+        prompt = lm.without_unknown(prompt)
     elif unknown:
         lm.check_prompt(prompt)
         say(f"read as the unknown word: {', '.join(map(repr, unknown))}")

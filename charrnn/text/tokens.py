@@ -40,12 +40,19 @@ class Tokenizer:
         """The tokens of ``text``, in order."""
         raise NotImplementedError
 
-    def boundary(self, text: str) -> int:
-        """How much of ``text``, of which there may be more, can be split now."""
+    def divide(self, text: str) -> tuple[str, str]:
+        """What of ``text``, of which there may be more, can be split now, and the rest.
+
+        A space that is implied between the two is in neither.
+        """
         raise NotImplementedError
 
     def settled(self, text: str) -> int:
-        """How much of ``text`` can be split whatever it goes on with."""
+        """How much of ``text`` is split already, whatever it goes on with.
+
+        What then becomes one with the token before is not foreseen: "1," is read as the end of a
+        number, not as the beginning of "1,000".
+        """
         raise NotImplementedError
 
     def are_tokens(self, symbols: Sequence[str]) -> bool:
@@ -86,20 +93,20 @@ class _Words(Tokenizer):
         found: list[str] = self._token.findall(text)
         return found
 
-    def boundary(self, text: str) -> int:
-        """Behind the last line break, or else behind the last space between two words."""
+    def divide(self, text: str) -> tuple[str, str]:
+        """Behind the last line break, or else at the last space between two words."""
         newline = text.rfind("\n") + 1
-        if newline:
-            return newline
-        space = self._between_words.search(text)
-        return space.end() if space else 0
+        space = None if newline else self._between_words.search(text)
+        if space:
+            return text[: space.start()], text[space.end() :]
+        return text[:newline], text[newline:]
 
     def settled(self, text: str) -> int:
         """All but the last token and the space that is implied before it."""
         return len(self.join(self.split(text)[:-1]))
 
     def is_word(self, token: str) -> bool:
-        return self._word.match(token) is not None
+        return token == self.unknown or self._word.match(token) is not None
 
     def written(self, token: str) -> str:
         return token
@@ -115,9 +122,10 @@ class _Pretokenized(Tokenizer):
         found: list[str] = self._token.findall(text)
         return found
 
-    def boundary(self, text: str) -> int:
+    def divide(self, text: str) -> tuple[str, str]:
         space = self._space.search(text)
-        return space.end() if space else 0
+        cut = space.end() if space else 0
+        return text[:cut], text[cut:]
 
     def settled(self, text: str) -> int:
         return len(text)  # such a text is complete

@@ -42,8 +42,8 @@ class Vocabulary(Protocol):
     def encode_symbols(self, symbols: Sequence[str]) -> Ids:
         """As ``encode``, of a text that is split already."""
 
-    def decode(self, ids: Ids, after: int | None = None) -> str:
-        """The text of ``ids``, of which ``after`` is the one before."""
+    def decode(self, ids: Ids, after: int | str = "") -> str:
+        """The text of ``ids``; ``after`` is the id before them, or the text."""
 
     def prompt(self, text: str) -> tuple[Ids, str]:
         """The ids of what is settled of a text to be continued, and the rest of it.
@@ -55,8 +55,8 @@ class Vocabulary(Protocol):
     def unknown_symbols(self, text: str) -> list[str]:
         """The distinct symbols of ``text`` outside the vocabulary, in order of appearance."""
 
-    def without_unknown(self, text: str) -> str:
-        """``text`` without the symbols outside the vocabulary."""
+    def without_unknown(self, text: str, growing: bool = False) -> str:
+        """``text`` without the symbols outside the vocabulary; a ``growing`` last one is kept."""
 
 
 class CharVocabulary:
@@ -93,7 +93,7 @@ class CharVocabulary:
     def encode_symbols(self, symbols: Sequence[str]) -> Ids:
         return self.encode("".join(symbols))
 
-    def decode(self, ids: Ids, after: int | None = None) -> str:
+    def decode(self, ids: Ids, after: int | str = "") -> str:
         return self._points[ids].astype("<u4").tobytes().decode("utf-32-le")
 
     def prompt(self, text: str) -> tuple[Ids, str]:
@@ -102,5 +102,5 @@ class CharVocabulary:
     def unknown_symbols(self, text: str) -> list[str]:
         return [s for s in dict.fromkeys(text) if s not in self.symbols]
 
-    def without_unknown(self, text: str) -> str:
+    def without_unknown(self, text: str, growing: bool = False) -> str:
         return "".join(s for s in text if s in self.symbols)

@@ -26,7 +26,8 @@ class WordVocabulary:
     def __init__(self, symbols: Sequence[str], tokenizer: Tokenizer) -> None:
         """Raises ``DataError`` unless ``symbols`` are distinct tokens of the tokenizer."""
         distinct = len(set(symbols)) == len(symbols)
-        if not symbols or not distinct or not tokenizer.are_tokens(symbols):
+        characters = not any("\ud800" <= c <= "\udfff" for c in "".join(symbols))
+        if not symbols or not distinct or not characters or not tokenizer.are_tokens(symbols):
             raise DataError("vocabulary is not a set of words")
         self.symbols, self.tokenizer = tuple(symbols), tokenizer.name
         self.tokens = [tokenizer.unknown, *symbols]
@@ -54,8 +55,9 @@ class WordVocabulary:
         find = self._ids.get
         return np.array([find(s, UNKNOWN) for s in symbols], dtype=np.int32)
 
-    def decode(self, ids: Ids, after: int | None = None) -> str:
-        after_word = after is not None and self._tokenizer.is_word(self.tokens[after])
+    def decode(self, ids: Ids, after: int | str = "") -> str:
+        before = self._tokenizer.split(after) if isinstance(after, str) else [self.tokens[after]]
+        after_word = bool(before) and self._tokenizer.is_word(before[-1])
         return self._tokenizer.join([self.tokens[n] for n in ids], after_word=after_word)
 
     def prompt(self, text: str) -> tuple[Ids, str]:
@@ -66,8 +68,11 @@ class WordVocabulary:
         tokens = dict.fromkeys(self._tokenizer.split(text))
         return [t for t in tokens if t not in self._ids and t != self._tokenizer.unknown]
 
-    def without_unknown(self, text: str) -> str:
-        return self._tokenizer.join([t for t in self._tokenizer.split(text) if t in self._ids])
+    def without_unknown(self, text: str, growing: bool = False) -> str:
+        tokens = self._tokenizer.split(text)
+        last = tokens[-1:] if growing else []
+        known = [t for t in tokens[: len(tokens) - len(last)] if t in self._ids]
+        return self._tokenizer.join([*known, *last])
 
 
 class StoredWords(StoredText):
@@ -97,14 +102,12 @@ class StoredWords(StoredText):
         """As ``StoredText``; raises ``DataError`` where the text has no words in it."""
         if self.tokenizer is None:
             self.tokenizer = recognise(text)
-        text = self._rest + text
-        cut = self.tokenizer.boundary(text)
-        if len(text) - cut > _LONGEST:
+        text, self._rest = self.tokenizer.divide(self._rest + text)
+        if len(self._rest) > _LONGEST:
             raise DataError(
                 "text without words", f"{_LONGEST:,} characters without a space", "use --level char"
             )
-        self._rest = text[cut:]
-        self._add(text[:cut])
+        self._add(text)
 
     def end(self) -> None:
         self._add(self._rest)
@@ -137,11 +140,12 @@ class StoredWords(StoredText):
         counts = np.zeros(len(self.symbols), np.int64)
         for part in self.numbers.parts(range(length)):
             counts += np.bincount(part, minlength=len(counts))
+        if self.tokenizer.unknown in self._number_of:
+            counts[self._number_of[self.tokenizer.unknown]] = 0
         least = self.tokenizer.min_count if self.min_count is None else self.min_count
         most = (self.vocab_size or DEFAULT_VOCAB_SIZE) - 1
         order = np.argsort(-counts, kind="stable")[:most]
-        kept = [s for n in order if counts[n] >= max(1, least)
-                and (s := self.symbols[n]) != self.tokenizer.unknown]  # fmt: skip
+        kept = [self.symbols[n] for n in order if counts[n] >= max(1, least)]
         if not kept:
             raise DataError("no word occurs often enough", remedy="use a smaller --min-count")
         return WordVocabulary(kept, self.tokenizer)

@@ -38,12 +38,12 @@ class Options:
     steps: int | None = None
     minutes: float | None = None
     lr: float | None = None
-    optimizer: str = TrainConfig.optimizer
-    momentum: float = TrainConfig.momentum
+    optimizer: str | None = None
+    momentum: float | None = None
     weight_decay: float | None = None
     schedule: str = TrainConfig.schedule
     warmup: float = TrainConfig.warmup
-    clip: float = TrainConfig.clip
+    clip: float | None = None
     init: str = TrainConfig.init
     valid_fraction: float = TrainConfig.valid_fraction
     evals: int = TrainConfig.evals
@@ -97,8 +97,8 @@ _CHAR_RECIPES = (
 )
 _WORD_RECIPES = (
     (5_000, Recipe(1, 64, 0.4, 60, 4, 16)),
-    (300_000, Recipe(1, 256, 0.6, 30, 16, 32)),
-    (5_000_000, Recipe(1, 256, 0.4, 8, 32, 35)),
+    (300_000, Recipe(1, 256, 0.6, 20, 16, 32)),
+    (5_000_000, Recipe(2, 200, 0.2, 6, 20, 35)),
 )
 _RECIPES = {
     "char": (_CHAR_RECIPES, Recipe(2, 512, 0.0, 1, 64, 64)),
@@ -107,9 +107,22 @@ _RECIPES = {
 
 _MIN_SEQ_LEN = 16
 
-#: Learning rates by optimiser; the plain RNN explodes at rates that gated cells tolerate.
-_RATES = {"adam": 4e-3, "rmsprop": 2e-3, "sgd": 1.0}
-_PLAIN_RNN_RATE = 0.4
+
+class Descent(NamedTuple):
+    """How to go down: by which optimiser unless another is given, and how far a step."""
+
+    optimizer: str
+    momentum: float
+    clip: float
+    rates: dict[str, float]
+
+
+#: By level. Words learn better without Adam, which makes every step of a rare word's a large one.
+_DESCENTS = {
+    "char": Descent("adam", 0.9, 1.0, {"adam": 4e-3, "rmsprop": 2e-3, "sgd": 1.0}),
+    "word": Descent("sgd", 0.0, 0.25, {"adam": 1e-3, "rmsprop": 1e-3, "sgd": 20.0}),
+}
+_PLAIN_RNN_RATE = 0.4  # it explodes at rates that gated cells tolerate
 
 
 def recommend(
@@ -153,14 +166,18 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
         values["embed_size"] = values["hidden_size"]
     if values["tie"] is None:  # of words, most parameters are in these two matrices
         values["tie"] = options.level == "word" and values["embed_size"] == values["hidden_size"]
+    descent = _DESCENTS[options.level]
+    for name in ("optimizer", "momentum", "clip"):
+        if values[name] is None:
+            values[name] = getattr(descent, name)
     if values["lr"] is None:
-        rate = _RATES[options.optimizer]
+        rate = descent.rates[values["optimizer"]]
         values["lr"] = rate * (_PLAIN_RNN_RATE if options.cell == "rnn" else 1)
+    adam = values["optimizer"] == "adam"
     if values["weight_decay"] is None:
-        values["weight_decay"] = TrainConfig.weight_decay if options.optimizer == "adam" else 0.0
-    chosen = {n: v for n, v in values.items() if v is not None and n not in given}
-    if options.level == "char":
-        chosen.pop("tie", None)
+        values["weight_decay"] = TrainConfig.weight_decay if adam else 0.0
+    quiet = {"tie", "optimizer", "momentum", "clip"} if options.level == "char" else set()
+    chosen = {n: v for n, v in values.items() if v is not None and n not in given | quiet}
     if options.bidirectional and values["seq_len"] < 2:
         raise UsageError("invalid value", "--seq-len 1", "--bidirectional needs at least 2")
     return Resolved(

@@ -108,8 +108,26 @@ def test_nonsense_is_refused_by_the_name_of_its_option(option, options):
 @pytest.mark.parametrize("symbols", [1, 5_000, 10**5, 10**7, 10**9])
 def test_words_share_one_matrix_unless_told(symbols):
     resolved = resolve(Options(level="word"), symbols, vocab_size=10)
-    assert resolved.chosen == {name: values(resolved)[name] for name in OPEN | {"tie"}}
+    chosen = OPEN | {"tie", "optimizer", "momentum", "clip"}
+    assert resolved.chosen == {name: values(resolved)[name] for name in chosen}
     assert resolved.model.tie
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ("adam", 4e-3, 0.9, 1.0)),
+        ({"optimizer": "sgd"}, ("sgd", 1.0, 0.9, 1.0)),
+        ({"level": "word"}, ("sgd", 20.0, 0.0, 0.25)),
+        ({"level": "word", "clip": 1.0, "momentum": 0.5}, ("sgd", 20.0, 0.5, 1.0)),
+        ({"level": "word", "cell": "rnn"}, ("sgd", 8.0, 0.0, 0.25)),
+        ({"level": "word", "optimizer": "adam", "lr": 1.0}, ("adam", 1.0, 0.0, 0.25)),
+    ],
+    ids=str,
+)
+def test_descent_depends_on_the_level(options, expected):
+    train = resolve(Options(**options), 10**6, vocab_size=10).train
+    assert (train.optimizer, train.lr, train.momentum, train.clip) == expected
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _named(chosen: dict[str, Any]) -> str:
     return " ".join(
         f"--{'' if value else 'no-'}{names[name]}"
         if isinstance(value, bool)
-        else f"--{names[name]} {value:g}"
+        else f"--{names[name]} {value if isinstance(value, str) else f'{value:g}'}"
         for name, value in chosen.items()
     )
 

@@ -82,14 +82,16 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Budget: updates.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: time on the clock.")] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate. [default: from optimizer and cell]")
+        float | None, typer.Option(help="Learning rate. [default: from level, optimizer and cell]")
     ] = None,
     optimizer: Annotated[
-        str, typer.Option(help="adam, rmsprop or sgd.", metavar="NAME")
-    ] = Options.optimizer,
+        str | None,
+        typer.Option(help="adam, rmsprop or sgd. [default: adam; of words, sgd]", metavar="NAME"),
+    ] = None,
     momentum: Annotated[
-        float, typer.Option(help="Momentum of --optimizer sgd.")
-    ] = Options.momentum,
+        float | None,
+        typer.Option(help="Momentum of --optimizer sgd. [default: 0.9; of words, 0]"),
+    ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(help="Decoupled weight decay. [default: 0.01 with adam, else 0]")
     ] = None,
@@ -100,8 +102,11 @@ def train(
         float, typer.Option(help="Share of the budget over which the rate rises.")
     ] = Options.warmup,
     clip: Annotated[
-        float, typer.Option(help="Clip the gradient to this norm; 0: no clipping.")
-    ] = Options.clip,
+        float | None,
+        typer.Option(
+            help="Clip the gradient to this norm; 0: no clipping. [default: 1; of words, 0.25]"
+        ),
+    ] = None,
     init: Annotated[
         str, typer.Option(help="Recurrent weights: orthogonal or uniform.", metavar="NAME")
     ] = Options.init,

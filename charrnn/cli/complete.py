@@ -6,6 +6,8 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +16,10 @@ from charrnn.cli.console import DeviceOption, ModelOption, say, write
 from charrnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from charrnn.api import LanguageModel
     from charrnn.completion import Completion
+
+_SHELLS = ("bash", "zsh", "fish")
 
 
 def complete(
@@ -42,9 +47,19 @@ def complete(
             "--json", help="One object a text: id, input, mode, prefix, suggestions, other, ms."
         ),
     ] = False,
+    insert: Annotated[
+        bool, typer.Option("--insert", help="The text to insert instead of the whole word.")
+    ] = False,
     min_p: Annotated[
         float, typer.Option(help="Only words at least as probable as this.", metavar="P")
     ] = 0.0,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Suggest below the line that is being typed.")
+    ] = False,
+    print_shell: Annotated[
+        str | None,
+        typer.Option(help="A script for bash, zsh or fish: Alt-; completes.", metavar="SHELL"),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Suggest words for what a person types, best first.
@@ -53,15 +68,31 @@ def complete(
     follow it are ranked together. The exit code is 1 where there is nothing to suggest.
 
     Texts on stdin are answered one by one, at once, an empty line behind each answer.
-    """
-    from charrnn.api import LanguageModel
 
-    if next_word and prefix:
-        raise UsageError("options that exclude each other", "--next and --prefix")
+    With --interactive, Tab takes the first suggestion and a digit the one with that number. Behind
+    a digit, or with Alt, a digit is just typed. Enter prints the line, Ctrl-D on an empty one ends.
+    """
+    formatted = scores or as_json or insert
+    _at_most_one({"--next": next_word, "--prefix": prefix})
+    _at_most_one({"--interactive": interactive, "--scores, --json or --insert": formatted})
+    _at_most_one(
+        {
+            "TEXT": text is not None,
+            "--interactive": interactive,
+            "--print-shell": print_shell is not None,
+        }
+    )
     mode = "next" if next_word else "prefix" if prefix else "auto"
-    lm = LanguageModel.load(model, device, say)
-    if lm.note:
-        say(lm.note)
+    if print_shell is not None:
+        write(_script(print_shell))
+        return
+    if interactive:
+        from charrnn.cli.interactive import Session, check_terminal
+
+        check_terminal()
+        Session(lambda: partial(_load(model, device).complete, n=n, min_p=min_p), mode).run()
+        return
+    lm = _load(model, device)
     found = False
     for number, request in enumerate(_requests() if text is None else [text], 1):
         begin = time.perf_counter()
@@ -71,9 +102,35 @@ def complete(
         if as_json:
             write(_object(number, request, answer, ms))
         else:
-            write(_lines(answer, scores) + ("\n" if text is None else ""))
+            write(_lines(answer, scores, insert) + ("\n" if text is None else ""))
     if not found:
         raise typer.Exit(1)
+
+
+def _at_most_one(given: dict[str, bool]) -> None:
+    names = [name for name, there in given.items() if there]
+    if len(names) > 1:
+        raise UsageError("options that exclude each other", " and ".join(names))
+
+
+def _load(model: Path | None, device: str) -> LanguageModel:
+    from charrnn.api import LanguageModel
+
+    lm = LanguageModel.load(model, device, say)
+    if lm.note:
+        say(lm.note)
+    return lm
+
+
+def _script(shell: str) -> str:
+    """What makes a key of a shell complete its line."""
+    from importlib import resources  # loads what most commands do without
+
+    if shell not in _SHELLS:
+        choices = "choose from " + ", ".join(_SHELLS)
+        raise UsageError("invalid value", f"--print-shell {shell}", choices)
+    place = resources.files("charrnn.cli") / "shell" / f"complete.{shell}"
+    return place.read_text(encoding="utf-8")
 
 
 def _requests() -> Iterator[str]:
@@ -99,7 +156,6 @@ def _object(number: int, text: str, answer: Completion, ms: float) -> str:
     return json.dumps(found, ensure_ascii=False) + "\n"
 
 
-def _lines(answer: Completion, scores: bool) -> str:
-    return "".join(
-        f"{s.text}\t{s.p:.4f}\n" if scores else f"{s.text}\n" for s in answer.suggestions
-    )
+def _lines(answer: Completion, scores: bool, insert: bool) -> str:
+    written = [(s.insert if insert else s.text, s.p) for s in answer.suggestions]
+    return "".join(f"{word}\t{p:.4f}\n" if scores else f"{word}\n" for word, p in written)

@@ -1,0 +1,266 @@
+"""charrnn complete --interactive, in a terminal that is read as a person would."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pyte
+import pytest
+
+from charrnn.checkpoint import Checkpoint, save
+from charrnn.config import ModelConfig
+from charrnn.params import initial_values
+from charrnn.text.tokens import WORDS
+from charrnn.text.words import WordVocabulary
+from tests.support.shell import ROOT, charrnn
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+TAB, ENTER, BACKSPACE, ALT = "\t", "\r", "\x7f", "\x1b"
+CTRL_A, CTRL_C, CTRL_D = "\x01", "\x03", "\x04"
+CHARRNN = (sys.executable, "-m", "charrnn")
+MS = r"\d+\.\d ms$"
+
+
+class Terminal:
+    """A command on a terminal of 80 x 24, what it shows, and keys for it."""
+
+    def __init__(self, *command: str, **environment: str) -> None:
+        self._leader, follower = pty.openpty()
+        termios.tcsetwinsize(follower, (24, 80))
+        self._screen = pyte.Screen(80, 24)
+        self._screen.write_process_input = self.type  # where the cursor is, if it is asked
+        self._stream = pyte.ByteStream(self._screen)
+        kept = {name: value for name, value in os.environ.items() if name != "CHARRNN_MODEL"}
+        self.process = subprocess.Popen(
+            command,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+            env=kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | environment,
+        )
+        os.close(follower)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._leader)
+
+    def type(self, keys: str) -> None:
+        os.write(self._leader, keys.encode())
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
+
+    def wait_for(self, pattern: str) -> None:
+        """Until the screen shows it; ``^`` and ``$`` are the ends of a line."""
+        deadline = time.monotonic() + 20
+        while not re.search(pattern, self.text, re.MULTILINE):
+            if not self._read(deadline - time.monotonic()):
+                pytest.fail(f"{pattern!r} is not shown:\n{self.text}")
+
+    def end(self) -> int:
+        """The exit code, when all is read."""
+        while self._read(30):
+            pass
+        return self.process.wait(30)
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._leader], [], [], max(0, seconds))[0]:
+            return False
+        try:
+            block = os.read(self._leader, 65536)
+        except OSError:  # Linux says so when the other side is gone
+            return False
+        self._stream.feed(block)
+        return bool(block)
+
+
+def save_words(path: Path) -> None:
+    """A model to which the words are as likely as they stand early, whatever was typed."""
+    vocabulary = WordVocabulary(["the", "of", "that", "they", "and", "5th"], WORDS)
+    config = ModelConfig(len(vocabulary), level="word", hidden_size=4, embed_size=4)
+    weights = initial_values(config, "uniform", np.random.default_rng(0))
+    weights["decoder.weight"][:] = 0
+    weights["decoder.bias"][:] = -np.arange(len(vocabulary), dtype=np.float32)
+    save(Checkpoint(config, vocabulary, weights), path)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "words.safetensors"
+    save_words(path)
+    return path
+
+
+@pytest.fixture
+def terminal(words):
+    with Terminal(*CHARRNN, "complete", "--interactive", "-m", str(words)) as terminal:
+        terminal.wait_for(rf"^>\n1 the   2 of   3 that   4 they   5 and   {MS}")
+        yield terminal
+
+
+def test_suggestions_follow_what_is_typed(terminal):
+    terminal.type("th")
+    terminal.wait_for(rf"^> th\n1 the   2 that   3 they   {MS}")
+    terminal.type("a")
+    terminal.wait_for(rf"^> tha\n1 that   {MS}")
+    terminal.type("x")
+    terminal.wait_for(r"^> thax\n1 the   2 of ")
+
+
+def test_tab_takes_the_first_and_then_comes_the_next_word(terminal):
+    terminal.type("th")
+    terminal.wait_for("1 the   2 that   3 they")
+    terminal.type(TAB)
+    terminal.wait_for(rf"^> the\n1 the   2 of   3 that   4 they   5 and   {MS}")
+    terminal.type(TAB)
+    terminal.wait_for("^> the the$")
+
+
+def test_a_digit_takes_the_one_with_that_number(terminal):
+    terminal.type("th")
+    terminal.wait_for("1 the   2 that   3 they")
+    terminal.type("3")
+    terminal.wait_for("^> they\n1 the")
+
+
+def test_a_digit_without_a_suggestion_is_typed(terminal):
+    terminal.type("7")
+    terminal.wait_for("^> 7$")
+
+
+def test_with_alt_or_behind_a_digit_a_digit_is_typed(terminal):
+    terminal.type(ALT + "5")
+    terminal.wait_for(rf"^> 5\n1 5th   {MS}")
+    terminal.type("1")
+    terminal.wait_for(r"^> 51\n1 the")
+    terminal.type(BACKSPACE)
+    terminal.wait_for(rf"^> 5\n1 5th   {MS}")
+    terminal.type(".")
+    terminal.wait_for(r"^> 5\.\n1 the")
+    terminal.type("1")
+    terminal.wait_for(r"^> 5\.1$")
+
+
+def test_a_blank_is_filled_in_its_place(terminal):
+    terminal.type("of t____ and")
+    terminal.wait_for("^> of t____ and\n1 the   2 that   3 they")
+    terminal.type("2!")
+    terminal.wait_for("^> of that and!$")
+
+
+def test_several_blanks_are_filled_together(terminal):
+    terminal.type("____, ____.")
+    terminal.wait_for("1 the the   2 ")
+    terminal.type(CTRL_A + TAB + "!")
+    terminal.wait_for(r"^> the, the!\.$")
+
+
+def test_what_stands_behind_the_cursor_stays(terminal):
+    terminal.type("!" + CTRL_A + "th")
+    terminal.wait_for("^> th!\n1 the   2 that   3 they")
+    terminal.type("2")
+    terminal.wait_for("^> that!$")
+
+
+def test_enter_prints_the_line_and_ctrl_d_ends(terminal):
+    terminal.type("of" + ENTER)
+    terminal.wait_for(rf"^of\n>\n1 the .+ {MS}")
+    terminal.type(CTRL_D)
+    assert terminal.end() == 0
+    assert terminal.text == "of"
+
+
+def test_ctrl_c_kills_it_as_the_signal_would(terminal):
+    terminal.type("of" + CTRL_C)
+    assert terminal.end() == -signal.SIGINT
+    assert terminal.text == ""
+
+
+def test_the_options_of_completing_apply(words):
+    options = ["-n", "2", "--min-p", "0.2", "--prefix"]
+    with Terminal(*CHARRNN, "complete", "--interactive", "-m", str(words), *options) as terminal:
+        terminal.wait_for(rf"^1 the   2 of   {MS}")
+        terminal.type("the")
+        terminal.wait_for(rf"^1 they   {MS}")
+        terminal.type("y")
+        terminal.wait_for(rf"^nothing to suggest   {MS}")
+
+
+def test_an_error_while_it_completes_is_one_line(words):
+    with Terminal(*CHARRNN, "complete", "--interactive", "-m", str(words), "-n", "0") as terminal:
+        assert terminal.end() == 2
+        assert terminal.text == "charrnn: error: invalid value: -n 0; must be from 1 to 1000"
+
+
+def test_a_slow_model_does_not_freeze_typing_and_answers_the_newest(tmp_path):
+    """The first completion waits for the test; all that were typed meanwhile make one request."""
+    gate = tmp_path / "open"
+    program = f"""if True:
+        import time
+        from pathlib import Path
+        from charrnn.cli.interactive import Session
+        from charrnn.completion import Completion, Suggestion
+        texts = []
+        def complete(text, mode):
+            texts.append(text)
+            while not Path({str(gate)!r}).exists():
+                time.sleep(0.01)
+            return Completion(mode, "", (Suggestion(repr(texts), " taken", 1.0),), 0.0)
+        Session(lambda: complete, "auto").run()
+    """
+    with Terminal(sys.executable, "-c", program) as terminal:
+        terminal.wait_for("^>$")
+        terminal.type("a")
+        terminal.wait_for("^> a$")
+        terminal.type("b1" + TAB)
+        terminal.wait_for("^> ab1$")
+        gate.touch()
+        terminal.wait_for(r"^> ab1\n1 \['', 'ab1'\]   ")
+        terminal.type(TAB)
+        terminal.wait_for("^> ab1 taken$")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--interactive without a terminal; give TEXT, or lines on stdin"),
+        (["text"], "options that exclude each other: TEXT and --interactive"),
+        (["--json"], "--interactive and --scores, --json or --insert"),
+        (["--print-shell", "zsh"], "--interactive and --print-shell"),
+    ],
+    ids=str,
+)
+def test_where_it_cannot_be_interactive(words, arguments, message):
+    found = charrnn("complete", "--interactive", "-m", str(words), *arguments)
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+
+
+def test_a_terminal_that_cannot_draw_is_none(words):
+    command = [*CHARRNN, "complete", "--interactive", "-m", str(words)]
+    with Terminal(*command, TERM="dumb") as terminal:
+        assert terminal.end() == 2
+        assert "--interactive without a terminal" in terminal.text
+
+
+def test_prompt_toolkit_is_loaded_only_for_this():
+    code = "import sys, charrnn.cli.complete; print('prompt_toolkit' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from charrnn.errors import DataError, InputNotFoundError, InputOutputError, UsageError
 from charrnn.text import STDIN, read_corpus
 from charrnn.text.corpus import Corpus
+from tests.support.shell import ROOT
 from tests.support.texts import text_of
 
 GZ = gzip.compress(b"some text\n" * 20, mtime=0)
@@ -232,3 +233,12 @@ def expected_error(raw: bytes) -> str:
     except UnicodeDecodeError as error:
         return f"byte 0x{raw[error.start]:02x} at offset {error.start};"
     return "empty file"
+
+
+def test_bundled_messages_are_distinct_lines_of_plain_text():
+    """A keyboard learns from variety, and a test line must not be a training line."""
+    text = (ROOT / "corpora" / "messages.txt").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert len(lines) == len(set(lines)) >= 2500
+    assert text.isascii()
+    assert all(line == line.strip() != "" for line in lines)

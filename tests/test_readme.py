@@ -26,7 +26,8 @@ def folder(tmp_path_factory):
     """A folder as the README's reader has it: the bundled corpus and a trained model."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "corpora").mkdir()
-    shutil.copy(TALES, folder / "corpora")
+    for name in ("tales.txt", "messages.txt"):
+        shutil.copy(TALES.with_name(name), folder / "corpora")
     (folder / "novel.txt").write_text(TALES.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
     assert charrnn("train", "corpora/tales.txt", "--steps", "3", cwd=folder).code == 0
     return folder
@@ -43,7 +44,7 @@ def test_commands_work(folder, command):
     if "charrnn train" in quick and "--steps" not in quick:
         quick = quick.replace("charrnn train", "charrnn train --steps 3")
     program = shlex.join([sys.executable, "-m", "charrnn"])
-    quick = re.sub(r"charrnn (?=train|sample|info)", f"{program} ", quick)
+    quick = re.sub(r"charrnn (?=train|sample|complete|info)", f"{program} ", quick)
     subprocess.run(
         ["bash", "-o", "pipefail", "-c", quick],
         cwd=folder,
@@ -54,7 +55,7 @@ def test_commands_work(folder, command):
     )
 
 
-@pytest.mark.parametrize("name", ["train", "sample", "info"])
+@pytest.mark.parametrize("name", ["train", "sample", "complete", "info"])
 def test_help_blocks_are_the_programs(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     block = re.search(rf"```console\n\$ charrnn {name} --help\n(.+?)```", README, re.DOTALL)

@@ -91,11 +91,15 @@ def test_stack_equals_live_torch(backend, cell, layers, direction, steps):
 @cells
 @pytest.mark.parametrize("tie", [False, True])
 @pytest.mark.parametrize("vocab", [5, 9, 40])
-def test_model_loss_and_gradients_equal_torch(backend, cell, tie, vocab):
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
+def test_model_loss_and_gradients_equal_torch(backend, cell, tie, vocab, bidirectional):
     """For two threads, parts of 5 and of 10 positions: both, one or none take the whole table."""
     from tests.support.torch_oracle import language_model
 
-    config = model_config(cell, vocab_size=vocab, embed_size=6 if tie else 4, tie=tie)
+    embed = 6 if tie else 4
+    config = model_config(
+        cell, vocab_size=vocab, embed_size=embed, tie=tie, bidirectional=bidirectional
+    )
     rng = np.random.default_rng(3)
     model = Model(config, exact(backend), learns=True)
     model.params.flat[...] = rng.normal(scale=0.5, size=model.params.flat.shape)

@@ -23,10 +23,15 @@ def layer_summary(config: ModelConfig, steps: int | str = "T", batch: int | str 
             row.name,
             row.kind,
             _shape(row.output),
-            "\n".join(f"{n.removeprefix('rnn.')} {_shape(s)}" for n, s in row.shapes.items()),
+            "\n".join(f"{_short(n)} {_shape(s)}" for n, s in row.shapes.items()),
             f"{row.parameters:,}",
         )
     return table
+
+
+def _short(name: str) -> str:
+    """The row says which stack it is."""
+    return name.removeprefix("rnn.").removeprefix("reverse.")
 
 
 def _shape(dimensions: tuple[int | str, ...]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from charrnn.config import ModelConfig
@@ -106,26 +106,53 @@ def language_model(
     targets: np.ndarray[Any, Any],
     states: list[list[np.ndarray[Any, Any]]],
 ) -> Arrays:
-    """``loss`` (mean nats), ``logits`` and gradients ``d NAME`` of a whole model."""
+    """``loss`` (mean nats), ``logits`` and gradients ``d NAME`` of a whole model.
+
+    A bidirectional one learns, to equal parts, from the left, from the right and from both sides.
+    """
     weights = {name: tensor(value, grad=True) for name, value in params.items()}
-    embedded = functional.embedding(tensor(ids), weights["encoder.weight"])
-    own = {n.removeprefix("rnn."): w for n, w in weights.items() if n.startswith("rnn.")}
     initial = [torch.stack([tensor(s[k]) for s in states]) for k in range(len(states[0]))]
-    if config.cell_name == "rnn_sigmoid":
-        h, _ = _sigmoid_rnn(own, embedded, initial[0], config.layers, False)
-    else:
-        arrays = {name: w.detach().numpy() for name, w in own.items()}
-        rnn = module(
-            config.cell_name, arrays, config.embed_size, config.hidden_size, config.layers, False
-        )
-        state = tuple(initial) if len(initial) == 2 else initial[0]
-        h, _ = torch.func.functional_call(rnn, own, (embedded, state))
     decoder = weights["encoder.weight" if config.tie else "decoder.weight"]
-    logits = functional.linear(h, decoder, weights["decoder.bias"]).flatten(0, 1)
-    loss = functional.cross_entropy(logits, tensor(targets).flatten())
-    loss.backward()
+
+    def losses(h: Tensor, bias: str, wanted: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+        logits = functional.linear(h, decoder, weights[bias]).flatten(0, 1)
+        goal = tensor(np.ascontiguousarray(wanted)).flatten()
+        return logits, functional.cross_entropy(logits, goal, reduction="sum") / ids.size
+
+    left = _hidden(config, weights, "rnn.", ids, initial)
+    logits, loss = losses(left, "decoder.bias", targets)
+    total = loss
+    if config.bidirectional:
+        zero = [torch.zeros_like(state) for state in initial]
+        right = _hidden(config, weights, "reverse.", targets[::-1], zero).flip(0)
+        _, backwards = losses(right, "decoder.bias", ids)
+        _, between = losses(left[:-1] + right[1:], "blank.bias", targets[:-1])
+        total = (loss + backwards + between) / 3
+    total.backward()
     found: Arrays = {"loss": loss.detach().numpy(), "logits": logits.detach().numpy()}
     return found | {f"d {name}": _grad(w) for name, w in weights.items()}
+
+
+def _hidden(
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    side: str,
+    ids: np.ndarray[Any, Any],
+    initial: list[Tensor],
+) -> Tensor:
+    """The last layer's h [T, B, H] of the stack that is called so."""
+    table = weights["encoder.weight"]
+    embedded = functional.embedding(tensor(np.ascontiguousarray(ids)), table)
+    own = {n.removeprefix(side): w for n, w in weights.items() if n.startswith(side)}
+    if config.cell_name == "rnn_sigmoid":
+        return _sigmoid_rnn(own, embedded, initial[0], config.layers, False)[0]
+    arrays = {name: w.detach().numpy() for name, w in own.items()}
+    rnn = module(
+        config.cell_name, arrays, config.embed_size, config.hidden_size, config.layers, False
+    )
+    state = tuple(initial) if len(initial) == 2 else initial[0]
+    h: Tensor = torch.func.functional_call(rnn, own, (embedded, state))[0]
+    return h
 
 
 def optimise(

@@ -60,7 +60,7 @@ class Typing:
     def latency(self, share: float) -> float:
         """Milliseconds that so large a share of the suggestions took at most."""
         ordered = sorted(self.seconds)
-        return 1000 * ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+        return 1000 * ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def simulate(lines: Iterable[str], suggest: Suggest, tokenizer: Tokenizer) -> Typing:

@@ -11,18 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.completion.chars import CharCompleter, Floats
-from charrnn.completion.request import (
-    MAX_CONTEXT,
-    Blank,
-    fold,
-    softmax,
-)
-from charrnn.completion.words import WordCompleter
+from charrnn.completion.request import MAX_CONTEXT, Blank, fold, softmax
+from charrnn.completion.words import ANY, WordCompleter
 from charrnn.reading import Reader
 from charrnn.text import UNKNOWN
 
-_ANY = "x"  # a word, no matter which
-_CANDIDATES = 64  # that come from a side, or are ranked by what follows them
+CANDIDATES = 64  # that come from a side, or are ranked by what follows them
 _SCORED = {"word": 12, "char": 48}  # symbols beside a blank that a candidate is judged by
 
 Ranked = list[tuple[str, float]]
@@ -34,33 +28,37 @@ class WordBlanks:
     def __init__(self, words: WordCompleter, mirror: Reader | None) -> None:
         self.words, self.mirror = words, mirror
 
-    def rank(self, blank: Blank, n: int) -> Ranked:
-        """The n likeliest words and their probabilities."""
+    def rank(self, blank: Blank, n: int, candidates: int = CANDIDATES) -> Ranked:
+        """The n likeliest words and their probabilities; with one direction, of the candidates."""
         left = self.words.before_a_word(blank.left)
         right = self._behind(blank.right)
         lexicon, tokens = self.words.lexicon, self.words.vocabulary.tokens
-        groups = lexicon.groups(blank.prefix)
+        groups = lexicon.longer(blank.prefix)
         if not groups:
             return []
         both = self.mirror is not None and right
         p = self._between(left, right) if both else self.words.expected(left)
         totals = lexicon.totals(p, groups)
-        order = np.argsort(-totals, kind="stable")[: n if both or not right else _CANDIDATES]
+        judged = right and not both
+        order = np.argsort(-totals, kind="stable")[: max(n, candidates) if judged else n]
         ids = [lexicon.likeliest(groups[k], p) for k in order]
         weights = totals[order]
-        if right and not both:
-            weights = weights * np.exp(self._judged(left, ids, right))
+        if judged:
+            scores = self._judged(left, ids, right)
+            weights = weights * np.exp(scores - scores.max())
             order = np.argsort(-weights, kind="stable")
             ids, weights = [ids[k] for k in order], weights[order]
             total = weights.sum()
         else:
             total = totals.sum()
-        return [(tokens[n], float(w / total)) for n, w in zip(ids[:n], weights, strict=False)]
+        return [(tokens[k], float(w / total)) for k, w in zip(ids[:n], weights, strict=False)]
 
     def _behind(self, text: str) -> list[int]:
         """The ids of what follows a word."""
-        ids: list[int] = self.words.vocabulary.encode(_ANY + text)[1:].tolist()
-        return ids[:MAX_CONTEXT]
+        tokens = self.words.tokenizer.split(ANY + text)
+        if text[-1:].isspace():  # another word follows
+            tokens = self.words.tokenizer.split(ANY + text + ANY)[:-1]
+        return self.words.encoded(tokens[1:])[:MAX_CONTEXT]
 
     def _between(self, left: list[int], right: list[int]) -> Floats:
         """The probability of each id [V] between two contexts."""
@@ -71,7 +69,7 @@ class WordBlanks:
         return softmax(model.backend.to_host(logits)[0])
 
     def _judged(self, left: list[int], ids: list[int], right: list[int]) -> Floats:
-        """ln P(right | left, id) of each candidate, but for what they have in common."""
+        """ln P(right | left, id) of each candidate; of a long right, of its beginning."""
         scored = right[: _SCORED["word"]]
         return log_likelihoods(self.words.reader, left, [[n, *scored] for n in ids], skip=1)
 
@@ -81,23 +79,23 @@ class CharBlanks:
 
     def __init__(self, chars: CharCompleter, mirror: CharCompleter | None) -> None:
         self.chars, self.mirror = chars, mirror
+        self._last: tuple[list[int], int, list[str]] = ([], 0, [])
 
-    def rank(self, blank: Blank, n: int) -> Ranked:
+    def rank(self, blank: Blank, n: int, candidates: int = CANDIDATES) -> Ranked:
         """The n likeliest of the candidates, and their probabilities among these."""
-        vocabulary, prefix = self.chars.vocabulary, blank.prefix
-        encode = vocabulary.encode
+        encode, prefix = self.chars.vocabulary.encode, blank.prefix
         left, right = self.chars.context(blank.left), encode(blank.right)[:MAX_CONTEXT].tolist()
-        search = self.chars.search([*left, *encode(prefix).tolist()], within=bool(prefix))
+        typed, letters = self.chars.begun(prefix)
+        search = self.chars.search([*left, *encode(typed).tolist()], typed, letters)
         search.begin("")
-        found = search.best(_CANDIDATES if right else n)
         if not right:
-            return [(prefix + word, p / search.total) for _, word, p in found]
-        words = [prefix + word for _, word, _ in found]
-        if self.mirror:
-            search = self.mirror.search(right[::-1])
-            search.begin("")
-            proposed = (word[::-1] for _, word, _ in search.best(_CANDIDATES))
-            words += [w for w in proposed if fold(w).startswith(fold(prefix)) and w != prefix]
+            return [(typed + word, p / search.total) for _, word, p in search.best(n)]
+        words = [typed + word for word in search.likely(max(n, candidates))]
+        words += [
+            typed + word[len(typed) :]
+            for word in self._proposed(right, max(n, candidates))
+            if len(word) > len(typed) and fold(word).startswith(fold(typed))
+        ]
         words = list(dict.fromkeys(words))
         if not words:
             return []
@@ -110,6 +108,17 @@ class CharBlanks:
             backwards = log_likelihoods(self.mirror.reader, right[::-1], mirrored)
             scores = (scores + backwards) / 2
         return _merged(words, softmax(scores))[:n]
+
+    def _proposed(self, right: list[int], candidates: int) -> list[str]:
+        """Words that come before ``right``; the last answer is remembered."""
+        if not self.mirror:
+            return []
+        if self._last[:2] != (right, candidates):
+            search = self.mirror.search(right[::-1])
+            search.begin("")
+            words = [word[::-1] for word in search.likely(candidates)]
+            self._last = right, candidates, words
+        return self._last[2]
 
 
 def _merged(words: list[str], p: Floats) -> Ranked:
@@ -136,5 +145,6 @@ def log_likelihoods(
     scores: Floats = -np.where(targets >= 0, losses, 0).sum(axis=0)
     if not skip:
         first = np.array([ids[0] for ids in continuations])
-        scores += np.log(softmax(reading.logits[0]))[first]
+        logits = reading.logits[0].astype(np.float64)
+        scores += logits[first] - np.logaddexp.reduce(logits)
     return scores

@@ -21,21 +21,23 @@ from charrnn.completion.request import (
     Suggestion,
     in_case_of,
     is_word_character,
+    recent,
+    shouted,
     softmax,
 )
 from charrnn.layers import States
-from charrnn.model import Window
-from charrnn.reading import Reader, Reading
+from charrnn.reading import Reader
 from charrnn.text import UNKNOWN, CharVocabulary
 from charrnn.text.tokens import APOSTROPHES
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-#: Beginnings that are read at once: eight times cheaper each than one alone.
-BATCH = 64
-
+_BATCH = 64  # beginnings that are read at once: eight times cheaper each than one alone
+_FEW = 8  # rows for what does not fill that
 _MAX_NODES = 20_000  # beginnings that are read; only a model that knows nothing needs as many
 _MAX_LENGTH = 64  # characters of a word
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Alphabet:
@@ -45,6 +47,8 @@ class Alphabet:
         self.symbols = ["", *vocabulary.symbols]
         self.ids = {s: n for n, s in enumerate(self.symbols) if n != UNKNOWN}
         self.letters = np.array([s != "" and is_word_character(s) for s in self.symbols])
+        self.small = self.letters & np.array([s == s.lower() for s in self.symbols])
+        self.capitals = self.letters & np.array([s == s.upper() for s in self.symbols])
         self.apostrophes = np.array([s != "" and s in APOSTROPHES for s in self.symbols])
         self.ends = ~self.letters & ~self.apostrophes
         self.ends[UNKNOWN] = False
@@ -73,21 +77,33 @@ class Node:
 class Search:
     """The tree of beginnings after one context; it grows where it has to.
 
-    ``found`` maps (lead, word) to the probability that is known of it. ``lead`` is what stands
-    before a word: nothing or a space.
+    ``found`` maps (lead, word) to the probability that is known of it, and ``groups`` the form that
+    stands for all that differ in case to that of these. ``lead`` is what stands before a word:
+    nothing or a space.
     """
 
     def __init__(
-        self, alphabet: Alphabet, window: Window, reading: Reading, *, within: bool
+        self,
+        alphabet: Alphabet,
+        reader: Reader,
+        context: list[int],
+        typed: str = "",
+        letters: Mask | None = None,
     ) -> None:
-        """``within``: the context ends within a word, that words without a ``lead`` complete."""
-        self.alphabet, self.window, self.within = alphabet, window, within
+        """``typed`` is what the context has of a word, and ``letters`` what this may go on with.
+
+        Words without a ``lead`` are the rest of it.
+        """
+        self.alphabet, self.reader, self.typed = alphabet, reader, typed
+        self.letters = alphabet.letters if letters is None else letters
         self.found: dict[tuple[str, str], float] = defaultdict(float)
+        self.groups: dict[tuple[str, str], float] = defaultdict(float)
         self.total = 0.0
         self._size = 0
         self._heap: list[tuple[float, int, Node, int]] = []
         self._count = itertools.count()
         self._roots: dict[str, Node] = {}
+        reading = reader.read(context)
         self._base = Node("", "", 1.0, UNKNOWN, reading.states, 0)
         self._base.follows = softmax(reading.logits[0])
 
@@ -110,30 +126,37 @@ class Search:
         A word in small letters, with a capital and in capitals is one, as far as its case is open;
         it comes in the likeliest.
         """
-        while self._heap and self._size < _MAX_NODES:
-            if _nth(self._groups(), n) >= self._missing:
-                break
+        while self._heap and self._size < _MAX_NODES and self._nth(n) < self._missing:
             self._grow()
-        groups = self._groups()
-        least = _nth(groups, n) - self._missing
-        self._complete([group for group, p in groups.items() if p >= least])
-        groups = self._groups()
-        ranked = sorted(groups, key=lambda group: (-groups[group], group))[:n]
-        return [(g[0], max(self._forms(g), key=lambda f: self.found[g[0], f]), groups[g])
-                for g in ranked]  # fmt: skip
+        nth, missing = self._nth(n), self._missing
+        least = nth - missing if nth >= missing else nth
+        self._complete([group for group, p in self.groups.items() if p >= least])
+        return [(*self._likeliest(group), self.groups[group]) for group in self._first(n)]
+
+    def likely(self, n: int) -> list[str]:
+        """About the n likeliest words: ``best`` without proof, several times quicker."""
+        while self._heap and self._size < 20 * n and self._nth(n) < -self._heap[0][0]:
+            self._grow()
+        return [self._likeliest(group)[1] for group in self._first(n)]
+
+    def _nth(self, n: int) -> float:
+        """The n-th largest probability of a group, 0 where there are fewer."""
+        return heapq.nlargest(n, self.groups.values())[-1] if len(self.groups) >= n else 0.0
+
+    def _first(self, n: int) -> list[tuple[str, str]]:
+        return sorted(self.groups, key=lambda group: (-self.groups[group], group))[:n]
 
     @property
     def _missing(self) -> float:
         """The most that is not known yet of any word, be it found or not.
 
-        Each of its forms may end in each way: at once, or with an apostrophe that is not in it.
+        Of each of its forms, all; or what ends it with an apostrophe, of any kind.
         """
         if not self._heap:
             return 0.0
-        ways = 1 + int(self.alphabet.apostrophes.sum())
-        return (
-            -self._heap[0][0] * ways * max(len(self._forms((lead, "ab"))) for lead in self._roots)
-        )
+        ways = max(1, int(self.alphabet.apostrophes.sum()))
+        forms = max(len(self._forms((lead, "ab"))) for lead in self._roots)
+        return -self._heap[0][0] * ways * forms
 
     def _group(self, lead: str, word: str) -> tuple[str, str]:
         """The form that stands for all that differ in case."""
@@ -142,24 +165,25 @@ class Search:
 
     def _forms(self, group: tuple[str, str]) -> set[str]:
         lead, word = group
-        if (self.within and not lead) or word != word.lower():
+        if (self.typed and not lead) or word != word.lower():
             return {word}
-        return {word, word[:1].upper() + word[1:], word.upper()}
+        forms = {word, word[:1].upper() + word[1:], word.upper()}
+        return {form for form in forms if form.lower() == word}  # "SS" is none of "ß"
 
-    def _groups(self) -> dict[tuple[str, str], float]:
-        groups: dict[tuple[str, str], float] = defaultdict(float)
-        for (lead, word), p in self.found.items():
-            groups[self._group(lead, word)] += p
-        return groups
+    def _likeliest(self, group: tuple[str, str]) -> tuple[str, str]:
+        """The lead and the likeliest form."""
+        forms = [(group[0], form) for form in self._forms(group)]
+        return max(forms, key=lambda form: (self.found.get(form, 0.0), form))
 
     def _open(self, node: Node) -> float:
         """Offer what a node goes on with; gives the probability of all of it."""
         assert node.follows is not None
-        allowed = self.alphabet.letters
-        if node.text[-1:] not in APOSTROPHES or (not node.text and self.within and not node.lead):
+        typed = "" if node.lead else self.typed
+        allowed = self.letters if typed else self.alphabet.letters
+        if (typed + node.text)[-1:] not in ("", *APOSTROPHES):
             allowed = allowed | self.alphabet.apostrophes
         p = np.where(allowed, node.follows, 0.0)
-        node.order = [int(n) for n in np.argsort(-p, kind="stable") if p[n] > 0]
+        node.order = np.argsort(-p, kind="stable")[: np.count_nonzero(p)].tolist()
         self._offer(node, 0)
         return node.p * float(p.sum())
 
@@ -173,7 +197,7 @@ class Search:
     def _grow(self) -> None:
         """Read the likeliest beginnings that are left."""
         taken: list[Node] = []
-        while self._heap and len(taken) < BATCH:
+        while self._heap and len(taken) < _BATCH:
             _, _, parent, rank = heapq.heappop(self._heap)
             self._offer(parent, rank + 1)
             taken.append(self._child(parent, parent.order[rank]))
@@ -191,19 +215,21 @@ class Search:
         return parent.children[symbol]
 
     def _read(self, nodes: list[Node]) -> None:
-        """Run the model over at most ``BATCH`` nodes, and count the words that end with them."""
+        """Run the model over at most ``_BATCH`` nodes, and count the words that end with them."""
         if not nodes:
             return
         self._size += len(nodes)
-        padded = nodes + nodes[:1] * (BATCH - len(nodes))
-        stack = self.window.backend.xp.stack
-        self.window.states = [
+        rows = _FEW if len(nodes) <= _FEW else _BATCH
+        window = self.reader.window(1, rows)
+        padded = nodes + nodes[:1] * (rows - len(nodes))
+        stack = window.backend.xp.stack
+        window.states = [
             [stack([node.block[scan][k][node.row] for node in padded]) for k in range(len(states))]
             for scan, states in enumerate(nodes[0].block)
         ]
         symbols = np.array([[node.symbol for node in padded]], np.int32)
-        follows = softmax(self.window.backend.to_host(self.window.logits(symbols)))
-        block = self.window.states
+        follows = softmax(window.backend.to_host(window.logits(symbols)))
+        block = window.states
         for row, node in enumerate(nodes):
             node.follows, node.block, node.row = follows[row], block, row
             self._end(node, follows[row])
@@ -214,7 +240,9 @@ class Search:
         if word[-1:] in APOSTROPHES:
             word, ends = word[:-1], ends | self.alphabet.apostrophes
         if word:
-            self.found[node.lead, word] += node.p * float(follows[ends].sum())
+            p = node.p * float(follows[ends].sum())
+            self.found[node.lead, word] += p
+            self.groups[self._group(node.lead, word)] += p
 
     def _complete(self, groups: list[tuple[str, str]]) -> None:
         """Read all that ends one of these words, in any form."""
@@ -234,13 +262,8 @@ class Search:
                     if child.follows is None:
                         reached[id(child)] = child
             unread = iter(reached.values())
-            while batch := list(itertools.islice(unread, BATCH)):
+            while batch := list(itertools.islice(unread, _BATCH)):
                 self._read(batch)
-
-
-def _nth(groups: dict[tuple[str, str], float], n: int) -> float:
-    """The n-th largest probability, 0 where there are fewer."""
-    return heapq.nlargest(n, groups.values())[-1] if len(groups) >= n else 0.0
 
 
 class CharCompleter:
@@ -250,20 +273,31 @@ class CharCompleter:
         self.reader, self.vocabulary = reader, vocabulary
         self.alphabet = Alphabet(vocabulary)
 
-    def search(self, context: list[int], *, within: bool = False) -> Search:
-        """For words after a context."""
-        window = self.reader.window(1, BATCH)
-        return Search(self.alphabet, window, self.reader.read(context), within=within)
+    def search(self, context: list[int], typed: str = "", letters: Mask | None = None) -> Search:
+        """See ``Search``."""
+        return Search(self.alphabet, self.reader, context, typed, letters)
 
     def context(self, text: str) -> list[int]:
         """The ids of a text, as if after a line break."""
-        ids = self.vocabulary.encode(text[-MAX_CONTEXT:])
-        return [self.vocabulary.start, *map(int, ids)]
+        return [self.vocabulary.start, *self.vocabulary.encode(recent(text, MAX_CONTEXT)).tolist()]
+
+    def begun(self, prefix: str) -> tuple[str, Mask]:
+        """How the beginning of a word is read, and the letters that it may go on with.
+
+        Few words are known in capitals: it is read in small letters where these are.
+        """
+        if not shouted(prefix):
+            return prefix, self.alphabet.letters
+        small = prefix.lower()
+        if len(small) == len(prefix) and (self.vocabulary.encode(small) != UNKNOWN).all():
+            return small, self.alphabet.small
+        return prefix, self.alphabet.capitals
 
     def complete(self, request: Request, n: int) -> tuple[list[Suggestion], float]:
         """The n likeliest words, and a bound on the probability of all others."""
         tail = request.tail
-        search = self.search(self.context(request.head + tail), within=bool(tail))
+        typed, letters = self.begun(tail)
+        search = self.search(self.context(request.head + typed), typed, letters)
         for lead, wanted in (("", request.partial), (" ", request.whole)):
             if wanted:
                 search.begin(lead)

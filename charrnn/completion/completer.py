@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from charrnn.completion.blanks import CharBlanks, Ranked, WordBlanks
+from charrnn.completion.blanks import CANDIDATES, CharBlanks, Ranked, WordBlanks
 from charrnn.completion.chars import CharCompleter
 from charrnn.completion.request import (
     Blank,
@@ -25,7 +26,9 @@ from charrnn.params import RIGHT
 from charrnn.reading import Reader
 from charrnn.text import CharVocabulary, Vocabulary
 
-_BEAM = 8  # ways to fill the first blanks of a text that has several
+# Of a text that has several blanks:
+_BEAM = 8  # ways to fill the first of them
+_FEWER = 16  # candidates of each
 
 
 class Completer:
@@ -36,7 +39,7 @@ class Completer:
         left = Reader(model)
         right = Reader(model, RIGHT) if model.config.bidirectional else None
         self._words: CharCompleter | WordCompleter
-        self._rank: Callable[[Blank, int], Ranked]
+        self._rank: Callable[[Blank, int, int], Ranked]
         if isinstance(vocabulary, CharVocabulary):
             self._words = CharCompleter(left, vocabulary)
             mirror = CharCompleter(right, vocabulary) if right else None
@@ -61,7 +64,7 @@ class Completer:
             raise UsageError("invalid value", f"-n {n}", "must be from 1 to 1000")
         if not 0 <= min_p <= 1:
             raise UsageError("invalid value", f"--min-p {min_p}", "must be from 0 to 1")
-        text = settle_form(text, self.vocabulary)
+        text = settle_form(text, self.vocabulary, self._characters)
         request, gaps = Request.of(text, mode), blanks(text)
         if gaps:
             if mode != "auto":
@@ -76,17 +79,24 @@ class Completer:
             mode, prefix, kept, min(1.0, other + sum(s.p for s in found[len(kept) :]))
         )
 
+    @functools.cached_property
+    def _characters(self) -> frozenset[str]:
+        """Those of the vocabulary, in small letters."""
+        return frozenset("".join(self.vocabulary.symbols).lower())
+
     def _fill(self, gaps: list[Blank], n: int) -> tuple[list[Suggestion], float]:
         """Words for all gaps from left to right, best together first."""
+        wider, candidates = (n, CANDIDATES) if len(gaps) == 1 else (max(n, _BEAM), _FEWER)
         beam = [_Filling("", (), (), 0.0)]
         for gap in gaps:
-            wider = n if len(gaps) == 1 else max(n, _BEAM)
-            longer = [
-                filling.with_word(gap, word, p)
-                for filling in beam
-                for word, p in self._rank(gap._replace(left=filling.text + gap.left), wider)
-            ]
-            beam = heapq.nlargest(wider, longer, key=lambda filling: filling.logp)
+            longer: list[_Filling] = []
+            for filling in beam:  # best first: when it is as good as lost, so are all that follow
+                if len(longer) == wider and filling.logp <= longer[-1].logp:
+                    break
+                ranked = self._rank(gap._replace(left=filling.text + gap.left), wider, candidates)
+                longer += [filling.with_word(gap, word, p) for word, p in ranked]
+                longer = heapq.nlargest(wider, longer, key=lambda filling: filling.logp)
+            beam = longer
         found = [Suggestion(" ".join(f.words), " ".join(f.inserts), math.exp(f.logp)) for f in beam]
         return found[:n], max(0.0, 1 - sum(s.p for s in found[:n]))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import regex
@@ -18,10 +20,12 @@ MODES = ("auto", "next", "prefix")
 #: Symbols of a context that are read at most; what stands before them hardly matters.
 MAX_CONTEXT = 1000
 
-_LETTER = r"(?:(?!_)[\w\p{M}])"  # the underscore marks blanks
-_TAIL = regex.compile(rf"{_LETTER}(?:{_LETTER}|[{APOSTROPHES}])*+$")
-_BLANK = regex.compile(rf"(?P<prefix>(?:{_LETTER}(?:{_LETTER}|[{APOSTROPHES}])*+)?)_{{3,}}")
-_WORD_CHARACTER = regex.compile(WORD_CHARACTER)
+_LETTER = rf"(?:(?!_){WORD_CHARACTER})"  # the underscore marks blanks
+_WORD_CHARACTER = regex.compile(_LETTER)
+_TAIL = regex.compile(rf"(?r)(?:{_LETTER}|[{APOSTROPHES}])*+\Z")  # from the end: lines may be long
+_BLANK = regex.compile(r"_{3,}")
+
+_Text = TypeVar("_Text", str, list[int])
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,8 @@ class Request(NamedTuple):
         """Raises ``UsageError`` for a mode that is none of ``MODES``."""
         if mode not in MODES:
             raise UsageError("invalid value", f"mode {mode}", "choose from " + ", ".join(MODES))
-        found = _TAIL.search(text)
-        tail = found.group() if found else ""
-        head = text[: len(text) - len(tail)]
+        tail = _last_word(text)
+        head = text.removesuffix(tail)
         if not text or text[-1].isspace():  # there is nothing to put a space behind
             return cls(head, tail, whole=False, partial=True)
         return cls(head, tail, whole=mode != "prefix", partial=mode != "next")
@@ -93,13 +96,25 @@ def blanks(text: str) -> list[Blank]:
 
     ``left`` is what stands between it and the one before it.
     """
-    found = list(_BLANK.finditer(text))
-    starts = [0, *(m.end() for m in found)]
-    ends = [*(m.start() for m in found[1:]), len(text)]
-    return [
-        Blank(text[start : m.start()], m["prefix"], text[m.end() : end])
-        for m, start, end in zip(found, starts, ends, strict=False)
-    ]
+    *before, last = _BLANK.split(text)
+    prefixes = list(map(_last_word, before))
+    lefts = [part.removesuffix(prefix) for part, prefix in zip(before, prefixes, strict=True)]
+    return list(map(Blank, lefts, prefixes, [*lefts[1:], last]))
+
+
+def _last_word(text: str) -> str:
+    """The word, or the beginning of one, that a text ends in."""
+    found = _TAIL.search(text)
+    return found.group().lstrip(APOSTROPHES) if found else ""
+
+
+def recent(text: _Text, most: int) -> _Text:
+    """The end of a text or of its ids, with a length from ``most`` / 2 to ``most`` if it is longer.
+
+    It begins at the same place until the text has grown by half of that: a ``Reader`` goes on.
+    """
+    half = most // 2
+    return text[max(0, -(-(len(text) - most) // half)) * half :]
 
 
 def is_word_character(character: str) -> bool:
@@ -109,22 +124,48 @@ def is_word_character(character: str) -> bool:
 
 def fold(text: str) -> str:
     """The same for words that differ in case or in the kind of apostrophe; as long as ``text``."""
+    if text.isascii():
+        return text.lower()
     lower = (c.lower() for c in text.replace("\u2019", "'"))
     return "".join(low if len(low) == 1 else c for low, c in zip(lower, text, strict=True))
 
 
-def settle_form(text: str, vocabulary: Vocabulary) -> str:
-    """Composed or decomposed, as the model knows it better: typing may give either."""
-    if text.isascii():
+def settle_form(text: str, vocabulary: Vocabulary, characters: Set[str]) -> str:
+    """Composed or decomposed and with that apostrophe which the model knows better.
+
+    Typing may give any. ``characters`` are those of the vocabulary, in small letters. The end of
+    the text decides.
+    """
+
+    def unknown(text: str) -> tuple[int, int]:
+        symbols = int((vocabulary.encode(text) == UNKNOWN).sum())
+        return symbols, sum(c not in characters for c in text.lower())
+
+    if text.isascii() and "'" not in text:
         return text
-    forms = [text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
-    return min(forms, key=lambda form: int((vocabulary.encode(form) == UNKNOWN).sum()))
+    ends = list(_forms(text[-MAX_CONTEXT:]))
+    best = ends.index(min(dict.fromkeys(ends), key=unknown))
+    return next(itertools.islice(_forms(text), best, None))
+
+
+_APOSTROPHES = [str.maketrans(APOSTROPHES, a * len(APOSTROPHES)) for a in APOSTROPHES]
+
+
+def _forms(text: str) -> Iterator[str]:
+    """First ``text`` as it is, then with its accents composed, decomposed, and its apostrophes."""
+    for form in (text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)):
+        yield form
+        yield from (form.translate(table) for table in _APOSTROPHES)
+
+
+def shouted(prefix: str) -> bool:
+    """Whether a word is being written in capitals: one alone, as of ``I'm``, does not tell."""
+    return prefix.isupper() and sum(c.isupper() for c in prefix) > 1
 
 
 def in_case_of(rest: str, prefix: str) -> str:
     """``rest`` in capitals where it completes a word that is being written in capitals."""
-    shouted = len(prefix) > 1 and prefix.isupper()
-    return rest.upper() if shouted else rest
+    return rest.upper() if shouted(prefix) else rest
 
 
 def softmax(logits: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

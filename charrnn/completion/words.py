@@ -16,17 +16,19 @@ from charrnn.completion.request import (
     fold,
     in_case_of,
     is_word_character,
+    recent,
     softmax,
 )
 from charrnn.reading import Reader
 from charrnn.text import UNKNOWN
+from charrnn.text.tokens import TOKENIZERS
 from charrnn.text.words import WordVocabulary
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _LAST = "\U0010ffff"  # sorts behind every word
-_ANY = "x"  # a word, no matter which
-_MAX_CHARACTERS = 20 * MAX_CONTEXT
+ANY = "x"  # a word, no matter which
+_MAX_CHARACTERS = 10 * MAX_CONTEXT
 
 
 class Lexicon:
@@ -93,12 +95,18 @@ class WordCompleter:
 
     def __init__(self, reader: Reader, vocabulary: WordVocabulary) -> None:
         self.reader, self.vocabulary = reader, vocabulary
+        self.tokenizer = TOKENIZERS[vocabulary.tokenizer]
         self.lexicon = Lexicon(vocabulary)
 
-    def before_a_word(self, text: str) -> list[int]:
-        """The ids of ``text`` where a word is to follow."""
-        ids = self.vocabulary.encode(text[-_MAX_CHARACTERS:] + _ANY)[:-1]
-        return [self.vocabulary.start, *map(int, ids[-MAX_CONTEXT:])]
+    def before_a_word(self, text: str, space: str = "") -> list[int]:
+        """The ids of ``text`` and ``space`` where a word is to follow."""
+        tokens = self.tokenizer.split(recent(text, _MAX_CHARACTERS) + space + ANY)[:-1]
+        return [self.vocabulary.start, *recent(self.encoded(tokens), MAX_CONTEXT)]
+
+    def encoded(self, tokens: Sequence[str]) -> list[int]:
+        """The ids of tokens; space that the model does not know says nothing about a text."""
+        ids: list[int] = self.vocabulary.encode_symbols(tokens).tolist()
+        return [n for n, t in zip(ids, tokens, strict=True) if n != UNKNOWN or not t.isspace()]
 
     def expected(self, context: Sequence[int]) -> Floats:
         """The probability of each id [V] after a context."""
@@ -131,25 +139,36 @@ class WordCompleter:
                 ways.append(Way(here, 1.0, "", longer, request.tail))
             typed = self._typed(here, request.tail)
             # How likely just this unknown word is nobody knows: it is read so if nothing else fits.
-            if request.whole and (typed != UNKNOWN or not ways):
-                weight = self.expected(here)[typed] if ways else 1.0
-                ways.append(Way([*here, typed], weight, " ", every, ""))
-        else:
-            behind = self.before_a_word(request.head + " ") if request.whole else here
-            apart = request.whole and behind != here
-            glued = request.partial and here[:-1] == behind[:-1]  # but for the last, the same
-            if glued or not apart:
-                weight = self.expected(here[:-1])[here[-1]] if apart else 1.0
-                ways.append(Way(here, weight, "", every, ""))
-            if apart:
-                weight = self.expected(behind[:-1])[behind[-1]] if glued else 1.0
-                ways.append(Way(behind, weight, " ", every, ""))
+            if request.whole and (UNKNOWN not in typed or not ways):
+                weight = self._probability(here, typed) if ways else 1.0
+                ways.append(Way([*here, *typed], weight, " ", every, ""))
+            return ways
+        if not request.whole:
+            return [Way(here, 1.0, "", every, "")]
+        behind = self.before_a_word(request.head, " ")
+        glued = request.partial and here[:-1] == behind[:-1]  # but for the last, the same
+        if glued and here[-1] == behind[-1]:
+            # The model cannot tell. A symbol with a space before it opens something.
+            lead = " " if request.head[-2:-1].strip() else ""
+            return [Way(here, 1.0, lead, every, "")]
+        if glued and here[-1] != UNKNOWN:
+            ways.append(Way(here, self._probability(here[:-1], here[-1:]), "", every, ""))
+        if not ways or behind[-1] != UNKNOWN:
+            weight = self._probability(behind[:-1], behind[-1:]) if ways else 1.0
+            ways.append(Way(behind, weight, " ", every, ""))
         return ways
 
-    def _typed(self, context: list[int], word: str) -> int:
-        """The id of a word as it is written, or as it is likeliest but for its case."""
-        exact = int(self.vocabulary.encode_symbols([word])[0])
+    def _typed(self, context: list[int], word: str) -> list[int]:
+        """The ids of a word as it is written, or as it is likeliest but for its case."""
+        ids = self.encoded(self.tokenizer.split(word + " " + ANY)[:-1])
         groups = self.lexicon.groups(word)
-        if exact != UNKNOWN or len(groups) == len(self.lexicon.longer(word)):
-            return exact
-        return self.lexicon.likeliest(groups[0], self.expected(context))
+        if ids != [UNKNOWN] or len(groups) == len(self.lexicon.longer(word)):
+            return ids
+        return [self.lexicon.likeliest(groups[0], self.expected(context))]
+
+    def _probability(self, context: list[int], ids: list[int]) -> float:
+        """Of ids that follow a context."""
+        p = 1.0
+        for n, symbol in enumerate(ids):
+            p *= float(self.expected([*context, *ids[:n]])[symbol])
+        return p

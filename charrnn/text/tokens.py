@@ -57,7 +57,8 @@ class Tokenizer:
 
     def are_tokens(self, symbols: Sequence[str]) -> bool:
         """Whether each of ``symbols`` is one token."""
-        return all(self.split(symbol) == [symbol] for symbol in symbols)
+        lines = "".join(symbol + "\n" for symbol in symbols)  # no token goes across line breaks
+        return self.split(lines) == [token for symbol in symbols for token in (symbol, "\n")]
 
     def is_word(self, token: str) -> bool:
         """Whether a single space between this token and another such one is implied."""

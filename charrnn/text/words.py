@@ -26,8 +26,8 @@ class WordVocabulary:
     def __init__(self, symbols: Sequence[str], tokenizer: Tokenizer) -> None:
         """Raises ``DataError`` unless ``symbols`` are distinct tokens of the tokenizer."""
         distinct = len(set(symbols)) == len(symbols)
-        characters = not any("\ud800" <= c <= "\udfff" for c in "".join(symbols))
-        if not symbols or not distinct or not characters or not tokenizer.are_tokens(symbols):
+        whole = "".join(symbols).encode(errors="replace").decode() == "".join(symbols)
+        if not symbols or not distinct or not whole or not tokenizer.are_tokens(symbols):
             raise DataError("vocabulary is not a set of words")
         self.symbols, self.tokenizer = tuple(symbols), tokenizer.name
         self.tokens = [tokenizer.unknown, *symbols]

@@ -70,7 +70,7 @@ class Reader:
             states = window.states
         logits = window.decode(h[-1:])
         assert states is not None
-        return Reading(states, np.array(self.model.backend.to_host(logits)))
+        return Reading(states, self.model.backend.to_host(logits))
 
     def losses(self, states: States, ids: Ids, targets: Ids) -> Floats:
         """After states [1, H]: ids and targets [T, B] -> the cross-entropy of each in nats [T, B].

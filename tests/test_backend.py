@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 from charrnn.backend import NumpyBackend, select_backend
+from charrnn.completion import Completer
 from charrnn.config import ModelConfig, SampleConfig, TrainConfig
 from charrnn.errors import DeviceUnavailableError, UsageError
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS, Optimizer
 from charrnn.params import initial_values
 from charrnn.sampling import sample_ids
+from charrnn.text import CharVocabulary
+from charrnn.text.tokens import WORDS
+from charrnn.text.words import WordVocabulary
 from tests.support.stacks import cells, cpu_backend, model_config
 from tests.support.strict_device import DeviceArray, HostAccessError, StrictBackend
 
@@ -33,6 +37,9 @@ def backend(request):
         except DeviceUnavailableError as error:
             pytest.skip(str(error))
     return StrictBackend() if request.param == "strict" else cpu_backend(request.param, np.float32)
+
+
+both_ways = pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 
 
 def config_of(cell: str, **extra) -> ModelConfig:
@@ -60,8 +67,10 @@ def train_two_steps(backend, config, optimizer="adam"):
 @cells
 @pytest.mark.parametrize("tie", [False, True])
 @pytest.mark.parametrize("vocab", [9, 40], ids=["whole-table", "rows-that-occur"])
-def test_training_is_the_same_on_every_backend(backend, cell, tie, vocab):
-    config = config_of(cell, dropout=0.3, tie=tie, embed_size=8 if tie else 5, vocab_size=vocab)
+@both_ways
+def test_training_is_the_same_on_every_backend(backend, cell, tie, vocab, bidirectional):
+    sizes = {"embed_size": 8 if tie else 5, "vocab_size": vocab}
+    config = config_of(cell, dropout=0.3, tie=tie, bidirectional=bidirectional, **sizes)
     found = train_two_steps(backend, config)
     expected = train_two_steps(NumpyBackend(), config)
     for ours, theirs in zip(found, expected, strict=True):
@@ -87,11 +96,31 @@ def test_samples_are_the_same_on_every_backend(backend, cell):
     np.testing.assert_array_equal(*texts)
 
 
+@both_ways
+@pytest.mark.parametrize("text", ["a", "ab ", "a ____ b.", "____"])
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_completions_are_the_same_on_every_backend(backend, level, text, bidirectional):
+    words = WordVocabulary(["a", "b", "ab", "ba", ".", ". ", "\n", "bb"], WORDS)
+    vocabulary = CharVocabulary("ab .\nABc") if level == "char" else words
+    config = config_of("lstm", level=level, bidirectional=bidirectional)
+    found = []
+    for b in (backend, NumpyBackend()):
+        model = Model(config, b)
+        model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+        found.append(Completer(model, vocabulary).complete(text, 2))
+    ours, theirs = found
+    assert [s.text for s in ours.suggestions] == [s.text for s in theirs.suggestions] != []
+    p = [[s.p for s in each.suggestions] for each in found]
+    np.testing.assert_allclose(*p, rtol=1e-4)
+
+
 @pytest.mark.parametrize("tie", [False, True])
 @pytest.mark.parametrize("vocab", [9, 40], ids=["whole-table", "rows-that-occur"])
-def test_a_training_step_never_waits_for_the_device(tie, vocab):
+@both_ways
+def test_a_training_step_never_waits_for_the_device(tie, vocab, bidirectional):
     backend = StrictBackend()
-    config = config_of("gru", dropout=0.3, tie=tie, embed_size=8 if tie else 5, vocab_size=vocab)
+    sizes = {"embed_size": 8 if tie else 5, "vocab_size": vocab}
+    config = config_of("gru", dropout=0.3, tie=tie, bidirectional=bidirectional, **sizes)
     train_two_steps(backend, config)
     assert backend.copies == 5, "the five results that the test itself fetches"
 

@@ -16,7 +16,8 @@ from charrnn.backend.numpy_backend import ArrayBackend
 #: What the core uses; each is in CuPy under this name, with the same ``axis`` and ``out``.
 _FUNCTIONS = {
     *("add", "arange", "concatenate", "divide", "exp", "greater_equal", "log", "matmul", "max"),
-    *("maximum", "mean", "minimum", "multiply", "sign", "sqrt", "subtract", "sum", "tanh", "vdot"),
+    *("maximum", "mean", "minimum", "multiply", "sign", "sqrt", "stack", "subtract", "sum", "tanh"),
+    "vdot",
 }
 
 

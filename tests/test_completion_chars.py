@@ -15,6 +15,7 @@ from charrnn.completion import MODES, Completer, chars
 from charrnn.completion.request import is_word_character
 from charrnn.text import CharVocabulary
 from charrnn.text.tokens import WORDS
+from tests.support.stacks import model_backends
 from tests.support.tiny import completer, expected, tiny_model
 
 ONE_KIND, TWO_KINDS = "\n .aAb'", "\n .aA'’"
@@ -121,7 +122,7 @@ def test_the_best_are_those_of_an_enumeration(monkeypatch, symbols, text, mode, 
         assert sum(s.p for s in answer.suggestions) + answer.other == pytest.approx(1)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "fused", "fused-2"])
+@model_backends
 def test_every_backend_finds_the_same(backend):
     found = completer_of(ONE_KIND, "even", 0, backend)
     expected = completer_of(ONE_KIND, "even", 0).complete("ab a", 9)

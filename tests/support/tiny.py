@@ -26,6 +26,7 @@ def tiny_model(
     scale: float = 4.0,
     backend: str = "numpy",
     cell: str = "lstm",
+    learns: bool = False,
     **extra: Any,
 ) -> Model:
     """``scale``: how peaked its predictions are. Biases are random too."""
@@ -39,7 +40,7 @@ def tiny_model(
             value *= scale
         elif "bias" in name:
             value += rng.normal(size=value.shape) * min(scale, 1) / 2
-    model = Model(config, exact(backend))
+    model = Model(config, exact(backend), learns=learns)
     model.load(values)
     return model
 
@@ -71,11 +72,15 @@ def expected(model: Model, ids: Sequence[int] | Array, side: str = LEFT) -> Arra
 
 
 def probability(
-    model: Model, context: Sequence[int], ids: Sequence[int], side: str = LEFT
-) -> float:
-    """Of ``ids`` to follow a context, in the order of reading."""
-    p = expected(model, [*context, *ids], side)[len(context) - 1 : -1]
-    return float(np.prod(p[np.arange(len(ids)), list(ids)]))
+    model: Model, context: Sequence[int], continuations: Sequence[Sequence[int]], side: str = LEFT
+) -> Array:
+    """Of each of some texts to follow a context, in the order of reading: [n]."""
+    longest = max(map(len, continuations))
+    ids = np.array([[*context, *c, *[0] * (longest - len(c))] for c in continuations]).T
+    p = np.take_along_axis(expected(model, ids[:-1], side), ids[1:, :, None], -1)[:, :, 0]
+    lengths = np.array([len(c) for c in continuations])
+    following = p[len(context) - 1 :]
+    return np.asarray(np.prod(following, 0, where=np.arange(longest)[:, None] < lengths))
 
 
 def counter_of_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:

@@ -1,0 +1,238 @@
+"""charrnn complete: what it prints, and how it answers through a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import charrnn as api
+from charrnn.checkpoint import Checkpoint, save
+from charrnn.config import ModelConfig
+from charrnn.params import initial_values
+from charrnn.text import CharVocabulary
+from charrnn.text.tokens import WORDS
+from charrnn.text.words import WordVocabulary
+from tests.support.shell import ROOT, charrnn
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+WORD_LEVEL = ["\n", ".", ", ", "the", "The", "then", "cat", "car", "goes", "going", "I", "I'm", "a"]
+LEVELS = {
+    "word": WordVocabulary(WORD_LEVEL, WORDS),
+    "char": CharVocabulary("\n .,'ITacegnorst"),
+}
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def folder(request, tmp_path_factory):
+    """A folder with a small untrained model in it, as of a run."""
+    vocabulary = LEVELS[request.param]
+    config = ModelConfig(
+        len(vocabulary), level=request.param, hidden_size=8, embed_size=8, bidirectional=True
+    )
+    weights = initial_values(config, "uniform", np.random.default_rng(0))
+    weights["decoder.weight"] *= 4  # so that probabilities differ
+    place = tmp_path_factory.mktemp(request.param)
+    (place / "checkpoints/tiny").mkdir(parents=True)
+    save(Checkpoint(config, vocabulary, weights), place / "checkpoints/tiny/best.safetensors")
+    return place
+
+
+@pytest.fixture
+def model(folder):
+    return api.load(folder / "checkpoints/tiny")
+
+
+@pytest.fixture
+def complete(folder):
+    return lambda *arguments, **keywords: charrnn("complete", *arguments, cwd=folder, **keywords)
+
+
+TEXTS = ["", "the ", "the ca", "The cat, ", "I", "a ____ cat", "a c____ the ____."]
+
+
+def words_of(completion) -> str:
+    return "".join(f"{s.text}\n" for s in completion.suggestions)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_words_one_a_line_best_first(complete, model, text):
+    found = complete(text)
+    assert (found.code, found.err) == (0, "")
+    assert found.out == words_of(model.complete(text))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_as_many_as_are_wanted_at_most(complete, model, n):
+    assert complete("the ca", "-n", str(n)).out == words_of(model.complete("the ca", n))
+
+
+@pytest.mark.parametrize("option", ["--next", "--prefix"])
+@pytest.mark.parametrize("text", ["the ca", "a", "the "])
+def test_one_reading_of_the_last_word(complete, model, option, text):
+    expected = model.complete(text, mode=option[2:])
+    assert complete(option, text).out == words_of(expected)
+
+
+def test_scores_are_behind_a_tab(complete, model):
+    expected = model.complete("the ca", 3)
+    out = "".join(f"{s.text}\t{s.p:.4f}\n" for s in expected.suggestions)
+    assert complete("--scores", "-n", "3", "the ca").out == out
+    assert all(0 < float(line.split("\t")[1]) < 1 for line in out.splitlines())
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_json_is_all_that_is_known(complete, model, text):
+    [line] = complete("--json", text).out.splitlines()
+    found, expected = json.loads(line), model.complete(text)
+    assert list(found) == ["id", "input", "mode", "prefix", "suggestions", "other", "ms"]
+    assert found.pop("ms") >= 0
+    assert found == {
+        "id": 1,
+        "input": text,
+        "mode": expected.mode,
+        "prefix": expected.prefix,
+        "suggestions": [
+            {"text": s.text, "insert": s.insert, "p": pytest.approx(s.p)}
+            for s in expected.suggestions
+        ],
+        "other": pytest.approx(expected.other),
+    }
+
+
+def test_json_is_written_as_it_is_read(complete):
+    assert '"input": "naïve ☃ \\"a\\" "' in complete("--json", 'naïve ☃ "a" ').out
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "whole"])
+def test_each_line_of_stdin_is_a_text(complete, model, end, last):
+    """An empty one too, and a last one without its end."""
+    given = end.join(TEXTS) + (end if last else "")
+    expected = "".join(words_of(model.complete(text)) + "\n" for text in TEXTS)
+    found = complete(stdin=given.encode())
+    assert (found.code, found.out) == (0, expected)
+
+
+def test_json_answers_have_the_number_and_the_text_of_their_line(complete):
+    found = complete("--json", stdin=b"the \n\nI\n")
+    records = [json.loads(line) for line in found.out.splitlines()]
+    assert [(r["id"], r["input"]) for r in records] == [(1, "the "), (2, ""), (3, "I")]
+
+
+def test_only_words_that_are_probable_enough(complete, model):
+    first, second = model.complete("the ", 2).suggestions
+    found = complete("--json", "--min-p", str((first.p + second.p) / 2), "the ")
+    record = json.loads(found.out)
+    assert [s["text"] for s in record["suggestions"]] == [first.text]
+    assert record["other"] == pytest.approx(1 - first.p)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--scores"]])
+def test_exit_code_1_where_there_is_nothing_to_suggest(complete, arguments):
+    found = complete("--min-p", "1", *arguments, "the ")
+    assert (found.code, found.out, found.err) == (1, "", "")
+
+
+def test_exit_code_1_comes_with_an_answer_in_json_too(complete):
+    found = complete("--json", "--min-p", "1", "the ")
+    assert found.code == 1
+    assert json.loads(found.out)["suggestions"] == []
+
+
+@pytest.mark.parametrize("stdin, code", [(b"", 1), (b"zz____\n", 1), (b"zz____\na ____ a\n", 0)])
+def test_of_several_texts_one_answer_is_enough(complete, folder, stdin, code):
+    if folder.name.startswith("char") and stdin:
+        pytest.skip("there is always something that a word may become")
+    assert complete(stdin=stdin).code == code
+
+
+BAD = {
+    "both readings": (["--next", "--prefix", "a"], b"", 2, "--next and --prefix"),
+    "none": (["-n", "0", "a"], b"", 2, "-n 0; must be from 1 to 1000"),
+    "too many": (["-n", "1001", "a"], b"", 2, "-n 1001; must be from 1 to 1000"),
+    "no number": (["-n", "x", "a"], b"", 2, "'x'"),
+    "improbable": (["--min-p", "1.5", "a"], b"", 2, "--min-p 1.5; must be from 0 to 1"),
+    "not a number": (["--min-p", "nan", "a"], b"", 2, "--min-p nan"),
+    "a reading of a blank": (["--next", "a ____"], b"", 2, "a text with blanks: mode next"),
+    "no such model": (["-m", "none", "a"], b"", 66, "no such checkpoint: none"),
+    "no such device": (["--device", "tpu", "a"], b"", 2, "--device tpu"),
+    "invalid UTF-8": ([], b"caf\xe9\n", 65, "invalid UTF-8: line 1 of stdin; byte offset 3"),
+}
+
+
+@pytest.mark.parametrize("arguments, stdin, code, message", BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_its_exit_code(complete, arguments, stdin, code, message):
+    found = complete(*arguments, stdin=stdin)
+    assert (found.code, found.out) == (code, "")
+    [line] = found.err.splitlines()
+    assert line.startswith("charrnn: error: ")
+    assert message in line
+
+
+def test_without_a_run_it_says_how_to_train_one(tmp_path):
+    found = charrnn("complete", "a", cwd=tmp_path)
+    assert (found.code, found.out) == (66, "")
+    assert "charrnn train" in found.err
+
+
+def test_lines_before_one_that_is_not_utf8_are_answered(complete, model):
+    found = complete(stdin=b"the \n\xff\nthe \n")
+    assert (found.code, found.out) == (65, words_of(model.complete("the ")) + "\n")
+    assert "line 2 of stdin; byte offset 0" in found.err
+
+
+def test_an_argument_that_is_not_utf8_does_no_harm(complete):
+    assert complete(os.fsdecode(b"caf\xe9 the ")).code == 0
+
+
+def serve(folder, *arguments) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "charrnn", "complete", *arguments],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def read_until(process: subprocess.Popen, end: bytes) -> bytes:
+    """What has come when the end has; fails where nothing comes for a minute."""
+    received = b""
+    while not received.endswith(end):
+        assert select.select([process.stdout], [], [], 60)[0], f"only {received!r} came"
+        block = os.read(process.stdout.fileno(), 65536)
+        assert block, f"it ended: {process.stderr.read()!r}"
+        received += block
+    return received
+
+
+def test_each_answer_comes_before_the_next_text_is_written(folder, model):
+    """As an editor keeps one process open; what is left on stdin ends it."""
+    with serve(folder) as process:
+        for text in ("the ", "", "the ca", "a ____ the"):
+            process.stdin.write(f"{text}\n".encode())
+            answer = read_until(process, b"\n\n").decode()
+            assert answer == words_of(model.complete(text)) + "\n"
+        process.stdin.close()
+        assert process.wait(30) == 0
+        assert process.stdout.read() == process.stderr.read() == b""
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(folder):
+    with serve(folder, "--json") as process:
+        process.stdin.write(b"the \n")
+        assert read_until(process, b"}\n")
+        process.stdout.close()
+        process.stdin.write(b"the \n")
+        assert process.wait(30) == -signal.SIGPIPE
+        assert process.stderr.read() == b""

@@ -16,6 +16,7 @@ LEVELS = ("char", "word")
 INITS = ("orthogonal", "uniform")
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
+MODES = ("auto", "next", "prefix")
 
 #: Sizes beyond these are mistakes, not models; what fits into memory is checked separately.
 MAX_SIZE = 65_536
@@ -210,3 +211,21 @@ class SampleConfig(_Config):
         _between("--min-p", self.min_p, 0, 1)
         _between("--seed", self.seed, 0, 2**63 - 1)
         _between("--count", self.count, 1, 4096)
+
+
+@dataclass(frozen=True)
+class CompleteConfig(_Config):
+    """How many words complete a text, each at least how probable.
+
+    ``mode``: what a last word without a space behind it is: "next", whole; "prefix", the beginning
+    of one; "auto", either.
+    """
+
+    n: int = 5
+    mode: str = "auto"
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        _between("-n", self.n, 1, 1000)
+        _one_of("mode", self.mode, MODES)
+        _between("--min-p", self.min_p, 0, 1)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from charrnn.completion.request import fold, is_word_character
+from charrnn.errors import DataError
 from charrnn.text.tokens import Tokenizer
 
 #: From a text before a word, what of the word is typed, and n: the n likeliest words.
@@ -64,7 +65,10 @@ class Typing:
 
 
 def simulate(lines: Iterable[str], suggest: Suggest, tokenizer: Tokenizer) -> Typing:
-    """Type lines with the help of ``suggest``; unknown words, ``<unk>``, are context alone."""
+    """Type lines with the help of ``suggest``; unknown words, ``<unk>``, are context alone.
+
+    Raises ``DataError`` where there is no word to type.
+    """
     typing = Typing()
     for line in lines:
         tokens = tokenizer.split(line)
@@ -72,6 +76,8 @@ def simulate(lines: Iterable[str], suggest: Suggest, tokenizer: Tokenizer) -> Ty
             if is_word_character(word[0]) and word != tokenizer.unknown:
                 before = tokenizer.join(tokens[: n + 1]).removesuffix(word)
                 _type(word, before, suggest, typing)
+    if not typing.words:
+        raise DataError("text without words", remedy="there is nothing to type")
     return typing
 
 

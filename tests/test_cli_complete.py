@@ -154,6 +154,12 @@ def test_of_several_texts_one_answer_is_enough(complete, folder, stdin, code):
     assert complete(stdin=stdin).code == code
 
 
+def test_a_blank_is_filled_whatever_the_mode(complete):
+    """A process that an editor keeps must not end because of one."""
+    found = complete("--next", "--json", stdin=b"a ____ a\na\n")
+    assert [json.loads(line)["mode"] for line in found.out.splitlines()] == ["blank", "next"]
+
+
 BAD = {
     "both readings": (["--next", "--prefix", "a"], b"", 2, "--next and --prefix"),
     "none": (["-n", "0", "a"], b"", 2, "-n 0; must be from 1 to 1000"),
@@ -161,7 +167,6 @@ BAD = {
     "no number": (["-n", "x", "a"], b"", 2, "'x'"),
     "improbable": (["--min-p", "1.5", "a"], b"", 2, "--min-p 1.5; must be from 0 to 1"),
     "not a number": (["--min-p", "nan", "a"], b"", 2, "--min-p nan"),
-    "a reading of a blank": (["--next", "a ____"], b"", 2, "a text with blanks: mode next"),
     "no such model": (["-m", "none", "a"], b"", 66, "no such checkpoint: none"),
     "no such device": (["--device", "tpu", "a"], b"", 2, "--device tpu"),
     "invalid UTF-8": ([], b"caf\xe9\n", 65, "invalid UTF-8: line 1 of stdin; byte offset 3"),

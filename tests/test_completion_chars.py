@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.completion import MODES, Completer, chars
+from charrnn.completion import Completer, chars
 from charrnn.completion.request import is_word_character
+from charrnn.config import MODES
 from charrnn.text import CharVocabulary
 from charrnn.text.tokens import WORDS
 from tests.support.stacks import model_backends

@@ -23,6 +23,7 @@ from charrnn.errors import UsageError
 from charrnn.text import CharVocabulary
 from charrnn.text.tokens import WORDS
 from charrnn.text.words import WordVocabulary
+from tests.support.tiny import completer
 
 typing = st.text(alphabet="abA1é\u0301'’_.,( \n", max_size=12)
 
@@ -76,9 +77,18 @@ def test_how_a_text_may_go_on(text, mode, whole, partial, named):
     assert (request.whole, request.partial, request.mode) == (whole, partial, named)
 
 
-def test_a_mode_that_is_none():
-    with pytest.raises(UsageError, match="mode word; choose from auto, next, prefix"):
-        Request.of("go", "word")
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"mode": "word"}, "mode word; choose from auto, next, prefix"),
+        ({"n": 0}, "-n 0; must be from 1 to 1000"),
+        ({"min_p": 2.0}, "--min-p 2.0; must be from 0 to 1"),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused_by_their_names(options, message):
+    with pytest.raises(UsageError, match=message):
+        completer("ab \n").complete("a", **options)
 
 
 @given(typing)

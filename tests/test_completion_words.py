@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.completion import MODES, Completer, chars, words
+from charrnn.completion import Completer, chars, words
 from charrnn.completion.request import fold, is_word_character
 from charrnn.completion.words import Lexicon
+from charrnn.config import MODES
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
 from tests.support.stacks import model_backends

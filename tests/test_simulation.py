@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from charrnn import simulation
+from charrnn.errors import DataError
 from charrnn.simulation import SLOTS, Typing, simulate
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 
@@ -123,3 +124,8 @@ def test_the_time_is_that_of_suggesting(monkeypatch):
     monkeypatch.setattr(simulation.time, "perf_counter", lambda: next(clock))
     typing = simulate(["ab"], lambda before, typed, n: ["ab"] if typed else [], WORDS)
     assert typing.seconds == [0.25, 0.5]
+
+
+def test_a_text_without_words_is_refused():
+    with pytest.raises(DataError, match="text without words"):
+        simulate(["...", ""], Fake("a"), WORDS)

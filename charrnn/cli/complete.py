@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.console import DeviceOption, ModelOption, say, write
+from charrnn.config import CompleteConfig
 from charrnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def complete(
         }
     )
     mode = "next" if next_word else "prefix" if prefix else "auto"
+    CompleteConfig(n, mode, min_p)  # before the model is loaded, and a line is read
     if print_shell is not None:
         write(_script(print_shell))
         return

@@ -20,7 +20,7 @@ from charrnn.completion.request import (
     settle_form,
 )
 from charrnn.completion.words import WordCompleter
-from charrnn.errors import UsageError
+from charrnn.config import CompleteConfig
 from charrnn.model import Model
 from charrnn.params import RIGHT
 from charrnn.reading import Reader
@@ -58,17 +58,12 @@ class Completer:
 
         If the text has blanks, words to fill these. Else, a last word without a space behind it
         may be whole or not: both are considered, unless ``mode`` is "next" or "prefix". Raises
-        ``UsageError`` for values out of range.
+        ``UsageError`` for values out of range: see ``CompleteConfig``.
         """
-        if not 1 <= n <= 1000:
-            raise UsageError("invalid value", f"-n {n}", "must be from 1 to 1000")
-        if not 0 <= min_p <= 1:
-            raise UsageError("invalid value", f"--min-p {min_p}", "must be from 0 to 1")
+        CompleteConfig(n, mode, min_p)
         text = settle_form(text, self.vocabulary, self._characters)
         request, gaps = Request.of(text, mode), blanks(text)
         if gaps:
-            if mode != "auto":
-                raise UsageError("a text with blanks", f"mode {mode}", "leave one of them out")
             found, other = self._fill(gaps, n)
             mode, prefix = "blank", " ".join(gap.prefix for gap in gaps)
         else:

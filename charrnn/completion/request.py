@@ -11,11 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import regex
 
-from charrnn.errors import UsageError
 from charrnn.text import UNKNOWN, Vocabulary
 from charrnn.text.tokens import APOSTROPHES, WORD_CHARACTER
-
-MODES = ("auto", "next", "prefix")
 
 #: Symbols of a context that are read at most; what stands before them hardly matters.
 MAX_CONTEXT = 1000
@@ -66,9 +63,7 @@ class Request(NamedTuple):
 
     @classmethod
     def of(cls, text: str, mode: str) -> Request:
-        """Raises ``UsageError`` for a mode that is none of ``MODES``."""
-        if mode not in MODES:
-            raise UsageError("invalid value", f"mode {mode}", "choose from " + ", ".join(MODES))
+        """``mode`` as in ``CompleteConfig``."""
         tail = _last_word(text)
         head = text.removesuffix(tail)
         if not text or text[-1].isspace():  # there is nothing to put a space behind

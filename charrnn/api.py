@@ -138,10 +138,11 @@ class LanguageModel:
         ids = self.vocabulary.encode(text)
         if not len(ids):
             raise DataError("empty text", remedy="there is nothing to score")
+        known = self.vocabulary.without_unknown(text)
         return Score(
             nats=float(-self.logprobs(text).sum()),
             tokens=len(ids),
             unknown=int((ids == UNKNOWN).sum()),
-            characters=len(text),
-            bytes=len(text.encode(errors="surrogatepass")),
+            characters=len(known),
+            bytes=len(known.encode(errors="surrogatepass")),
         )

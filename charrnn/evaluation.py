@@ -16,7 +16,8 @@ from charrnn.text import UNKNOWN, Ids, scoring_lanes
 class Score:
     """The cross-entropy of a text: ``nats`` in total over ``tokens`` that were predicted.
 
-    ``unknown`` of these are outside the vocabulary; they are scored as the unknown symbol.
+    ``unknown`` of these are outside the vocabulary; they are scored as the unknown symbol, but no
+    letter of theirs is among the ``characters`` and ``bytes``, since none was predicted.
     """
 
     nats: float

@@ -110,6 +110,16 @@ def sgd(xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch
     p -= scratch
 
 
+def descent(
+    xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch: Array
+) -> None:
+    """``sgd`` without momentum, which has nothing to keep."""
+    g *= scalars[_CLIP]
+    p *= scalars[_DECAY]
+    xp.multiply(g, scalars[_RATE], out=scratch)
+    p -= scratch
+
+
 @dataclass(frozen=True)
 class Method:
     """An optimiser: calling it is its update."""
@@ -128,6 +138,13 @@ OPTIMIZERS = {
     "rmsprop": Method(rmsprop, ("square_avg",), lambda config, lr, step: (lr, 0.0)),
     "sgd": Method(sgd, ("momentum_buffer",), lambda config, lr, step: (lr, config.momentum)),
 }
+_DESCENT = Method(descent, (), lambda config, lr, step: (lr, 0.0))
+
+
+def method_of(config: TrainConfig) -> Method:
+    """The optimiser that is configured."""
+    plain = config.optimizer == "sgd" and config.momentum == 0
+    return _DESCENT if plain else OPTIMIZERS[config.optimizer]
 
 
 class Optimizer:
@@ -141,7 +158,7 @@ class Optimizer:
     ) -> None:
         self.backend, self.config = backend, config
         self.params, self.grads = params, grads
-        self.method = OPTIMIZERS[config.optimizer]
+        self.method = method_of(config)
         shapes = {name: view.shape for name, view in params.items()}
         self.buffers = {slot: Buffer(backend, shapes) for slot in self.method.slots}
         self.steps = 0

@@ -11,7 +11,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import MemoryLimitError
 from charrnn.layers import MAX_LOGITS
 from charrnn.model import CHUNK
-from charrnn.optim import OPTIMIZERS
+from charrnn.optim import method_of
 from charrnn.params import LEFT, RIGHT, Shapes, count, parameter_shapes
 
 
@@ -56,7 +56,7 @@ def memory_estimate(
     V, E, H = config.vocab_size, config.embed_size, config.hidden_size
     KH = len(cell.gates) * H
     parameters = count(parameter_shapes(config))
-    slots = len(OPTIMIZERS[train.optimizer].slots)
+    slots = len(method_of(train).slots)
     threads = min(B, backend.threads)
 
     def window(steps: int, lanes: int) -> float:

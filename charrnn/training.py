@@ -123,6 +123,7 @@ class _Run:
         self.stream = TrainingStream(data.train, train.batch_size, train.seq_len, train.seed)
         self.pace = Pace(resolved.budget, self.stream.steps_per_epoch)
         self.valid = data.valid[:_MAX_VALID]
+        self.characters = data.valid.characters(len(self.valid))
         self.lanes = max(1, min(_MAX_VALID_LANES, len(self.valid) // _MIN_VALID_LANE))
         self.memory = memory_estimate(config, train, self.lanes, backend)
         check_memory(self.memory, backend)
@@ -135,10 +136,13 @@ class _Run:
         cut = len(self.valid) < len(data.valid)
         self.notes = (f"validating on the first {_MAX_VALID:,} symbols held out",) if cut else ()
         split = data.split + (f":{_MAX_VALID}" if cut else "")
+        level = config.level
+        if level == "word":
+            level += f"|tokenizer:{data.vocabulary.tokenizer}|vocab:{config.vocab_size}"
         cell = config.cell + (f"|activation:{config.activation}" if config.cell == "rnn" else "")
         self.signature = (
             f"cell:{cell}|layers:{config.layers}|hidden:{config.hidden_size}"
-            f"{'|bidirectional' if config.bidirectional else ''}|level:{config.level}"
+            f"{'|bidirectional' if config.bidirectional else ''}|level:{level}"
             f"|split:{split}|lanes:{self.lanes}|state:carried|v:{__version__}"
         )
 
@@ -189,7 +193,7 @@ class _Run:
 
     def _bits_per_character(self, nats: float) -> float:
         """From nats for each symbol of the validation text."""
-        return nats / math.log(2) / self.data.characters
+        return nats / math.log(2) * len(self.valid) / max(1, self.characters)
 
     def _prepared(self, run: str, notes: tuple[str, ...]) -> Prepared:
         model, train, budget, chosen = self.resolved

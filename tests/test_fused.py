@@ -29,7 +29,7 @@ from charrnn.config import SampleConfig, TrainConfig
 from charrnn.layers import Scan, cross_entropy
 from charrnn.layers.dropout import dropout
 from charrnn.model import Model
-from charrnn.optim import OPTIMIZERS, Optimizer, sum_of_squares
+from charrnn.optim import OPTIMIZERS, Optimizer, method_of, sum_of_squares
 from charrnn.params import initial_values
 from charrnn.sampling import generate, pick
 from tests.support.stacks import cells, cpu_backend, model_config
@@ -39,6 +39,10 @@ dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float3
 #: One at a time among ordinary numbers.
 SPECIAL = [0.0, -1e-40, 100.0, -100.0, 1e4, np.inf, -np.inf, np.nan]
 specials = pytest.mark.parametrize("special", SPECIAL, ids=str)
+
+METHODS = OPTIMIZERS | {
+    "sgd without momentum": method_of(TrainConfig(optimizer="sgd", momentum=0.0))
+}
 
 
 def fused(dtype: Any, threads: int = 1) -> FusedBackend:
@@ -69,7 +73,7 @@ def test_every_kernel_that_the_core_asks_for_is_here():
     tested |= {"update", "generate"}
     assert asked == tested
     for name in asked:
-        reference = OPTIMIZERS["adam"]
+        reference = METHODS["adam"]
         assert fused(np.float32).kernel(name, reference) is not reference, name
 
 
@@ -417,25 +421,25 @@ class UpdateCase(NamedTuple):
 
     @classmethod
     def make(cls, name: str, dtype: Any, size: int) -> UpdateCase:
-        method = OPTIMIZERS[name]
+        method = METHODS[name]
         rng = np.random.default_rng(size)
         p, g = rng.normal(size=(2, size))
         slots = np.abs(rng.normal(size=(len(method.slots), size)))
-        own = method.scalars(TrainConfig(optimizer=name, weight_decay=0.0), 0.01, 7)
+        own = method.scalars(TrainConfig(optimizer=name.split()[0], weight_decay=0.0), 0.01, 7)
         scalars = np.array([0.5, 0.999, *own])
         return cls(*(a.astype(dtype) for a in (p, g, slots, scalars)))
 
     def run(self, backend: Any, name: str) -> dict[str, np.ndarray]:
         """New parameters and slots, in the backend's dtype."""
         p, g, slots, scalars = (a.astype(backend.dtype) for a in self)
-        update = backend.kernel("update", OPTIMIZERS[name])
+        update = backend.kernel("update", METHODS[name])
         with np.errstate(all="ignore"):
             update(np, p, g, list(slots), scalars, np.empty_like(p))
-        return {"p": p} | dict(zip(OPTIMIZERS[name].slots, slots, strict=True))
+        return {"p": p} | dict(zip(METHODS[name].slots, slots, strict=True))
 
 
 @dtypes
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("size", SIZES)
 def test_update(dtype, name, size):
     case = UpdateCase.make(name, dtype, size)
@@ -445,10 +449,10 @@ def test_update(dtype, name, size):
 
 
 @dtypes
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("name", sorted(METHODS))
 @specials
 def test_update_of_a_special_value_anywhere(dtype, name, special):
-    for place in ("p", "g", *range(len(OPTIMIZERS[name].slots))):
+    for place in ("p", "g", *range(len(METHODS[name].slots))):
         case = UpdateCase.make(name, dtype, 20)
         (case.slots[place] if isinstance(place, int) else getattr(case, place))[17] = special
         found, expected = case.run(fused(dtype), name), case.run(NumpyBackend(dtype), name)
@@ -727,8 +731,8 @@ def test_cells_that_differ_never_share_compiled_code(change):
 
 
 def test_optimizers_never_share_compiled_code():
-    traces = {repr(UpdateTrace(method, len(method.slots))) for method in OPTIMIZERS.values()}
-    assert len(traces) == len(OPTIMIZERS)
+    traces = {repr(UpdateTrace(method, len(method.slots))) for method in METHODS.values()}
+    assert len(traces) == len(METHODS)
 
 
 # Compiled code on disk

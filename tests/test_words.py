@@ -215,7 +215,17 @@ def test_characters_are_those_of_the_decoded_text(tokenizer, text, data):
     tokens = tokens_of(kept)
     start = data.draw(st.integers(0, len(tokens)))
     stop = data.draw(st.integers(start, len(tokens)))
-    assert kept.characters(start, stop) == len(tokenizer.join(tokens[start:stop]))
+    known = [t for t in dict.fromkeys(tokens) if t != tokenizer.unknown]
+    encoded = kept.encoded(WordVocabulary(known or ["a"], tokenizer), start, stop)
+    if tokenizer.unknown not in tokens:
+        assert encoded.characters(stop - start) == len(tokenizer.join(tokens[start:stop]))
+
+
+def test_no_character_of_an_unknown_word_counts():
+    kept = stored("the zyx, sat the cat", tokenizer=WORDS)
+    vocabulary = WordVocabulary(["the", ", ", "sat"], WORDS)
+    assert kept.encoded(vocabulary, 0, 6).characters(6) == len("the, sat the")
+    assert kept.encoded(vocabulary, 0, 6).characters(2) == len("the")
 
 
 @pytest.mark.parametrize("count", [254, 255, 256, 257, 65535, 65536, 65537])
@@ -302,7 +312,10 @@ def test_another_text_is_split_alike_whatever_it_begins_with():
 @pytest.mark.parametrize("pieces", [["x" * 21], ["x" * 20, "x"], ["one two\n", "x" * 21]], ids=str)
 def test_text_without_space_for_too_long_is_refused(tokenizer, pieces, monkeypatch):
     monkeypatch.setattr("charrnn.text.words._LONGEST", 20)
-    with pytest.raises(DataError, match="20 characters without a space; use --level char"):
+    with pytest.raises(
+        DataError,
+        match="20 characters without a line break or a space between words; use --level char",
+    ):
         stored(*pieces, tokenizer=tokenizer)
 
 

@@ -76,6 +76,7 @@ def complete(
     formatted = scores or as_json or insert
     _at_most_one({"--next": next_word, "--prefix": prefix})
     _at_most_one({"--interactive": interactive, "--scores, --json or --insert": formatted})
+    _at_most_one({"--json": as_json, "--scores or --insert": scores or insert})
     _at_most_one(
         {
             "TEXT": text is not None,

@@ -46,11 +46,12 @@ def info(
 
     from charrnn.cli.summary import layer_summary
 
+    some = " ".join(map(repr, symbols[:_SHOWN])) + (" ..." if len(symbols) > _SHOWN else "")
     rows = [
         ("checkpoint", f"{path}, {filesize.decimal(found['bytes'])}"),
         ("sha256", checkpoint.sha256),
         ("vocabulary", f"{len(symbols):,} {'characters' if chars else 'words'}"),
-        ("vocabulary", "".join(symbols) if chars else f"{' '.join(symbols[:_SHOWN])} ..."),
+        ("vocabulary", "".join(symbols) if chars else some),
     ]
     for name in ("model", "training", "counters", "validation", "corpus", "origin"):
         rows += [(name, f"{k}: {v}") for k, v in _flat(found[name]) if v is not None]

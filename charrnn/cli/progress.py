@@ -136,7 +136,7 @@ class Progress:
 
     def _derived(self, nats: float, bits_per_character: float) -> str:
         """Of words the perplexity, which is what others publish; bits compare with characters."""
-        perplexity = f"perplexity {math.exp(nats):.2f}, " if self.unit == "word" else ""
+        perplexity = f"perplexity {math.exp(nats):,.4g}, " if self.unit == "word" else ""
         return f"{perplexity}{bits_per_character:.4f} bits/char"
 
 

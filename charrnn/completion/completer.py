@@ -28,6 +28,7 @@ from charrnn.text import CharVocabulary, Vocabulary
 
 # Of a text that has several blanks:
 _BEAM = 8  # ways to fill the first of them
+_WIDEST = 32  # the most of these that are followed up: each has a search of its own
 _FEWER = 16  # candidates of each
 
 
@@ -81,7 +82,8 @@ class Completer:
 
     def _fill(self, gaps: list[Blank], n: int) -> tuple[list[Suggestion], float]:
         """Words for all gaps from left to right, best together first."""
-        wider, candidates = (n, CANDIDATES) if len(gaps) == 1 else (max(n, _BEAM), _FEWER)
+        several = min(max(n, _BEAM), _WIDEST), _FEWER
+        wider, candidates = several if len(gaps) > 1 else (n, CANDIDATES)
         beam = [_Filling("", (), (), 0.0)]
         for gap in gaps:
             longer: list[_Filling] = []

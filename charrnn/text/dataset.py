@@ -19,14 +19,12 @@ _MAX_SOURCES = 100  # as many are named in a checkpoint; the digest is of them a
 class Dataset:
     """A corpus, cut and encoded. The vocabulary is that of the training part alone.
 
-    ``characters`` are those of the validation part for each of its symbols, on average.
     ``document`` is what a checkpoint says of it, ``notes`` what was done to the texts.
     """
 
     vocabulary: Vocabulary
     train: EncodedText
     valid: EncodedText
-    characters: float
     split: str
     notes: tuple[str, ...]
     document: dict[str, Any]
@@ -45,7 +43,8 @@ class Dataset:
         Raises the errors of ``read_corpus``, and ``DataError`` where there is nothing to learn.
         """
         corpus = read_corpus(sources, text)
-        text, notes, document = corpus.text, corpus.notes, _described(corpus)
+        text, document = corpus.text, _described(corpus)
+        notes = corpus.notes + text.notes
         where = f"{corpus.sources[0]}{' and more' if len(corpus.sources) > 1 else ''}"
         if valid is None:
             cut = len(text) - round(len(text) * valid_fraction)
@@ -63,8 +62,11 @@ class Dataset:
                 raise DataError("text shorter than one window", place, "use a longer text")
         vocabulary = text.vocabulary(cut)
         if len(vocabulary.symbols) < 2:
-            [only] = vocabulary.symbols
-            raise DataError("text of a single symbol", f"{where}, {only!r}", "nothing to learn")
+            where = f"{where}, {vocabulary.symbols[0]!r}"
+            if vocabulary.tokenizer == "char" or len(text.symbols) == 1:
+                raise DataError("text of a single symbol", where, "nothing to learn")
+            remedy = "use a larger --vocab-size or a smaller --min-count"
+            raise DataError("only one word is known", where, remedy)
         train_ids = text.encoded(vocabulary, 0, cut)
         valid_ids = held_out.encoded(vocabulary, start, stop)
         document |= {
@@ -74,8 +76,7 @@ class Dataset:
             "valid_symbols": len(valid_ids),
             "valid_unknown": valid_ids.unknown(),
         }
-        characters = held_out.characters(start, stop) / (stop - start)
-        return cls(vocabulary, train_ids, valid_ids, characters, split, notes, document)
+        return cls(vocabulary, train_ids, valid_ids, split, notes, document)
 
 
 def _described(corpus: Corpus) -> dict[str, Any]:

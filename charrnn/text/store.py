@@ -32,6 +32,8 @@ class StoredText:
 
     symbols: Any
     """A sequence of them: str or list."""
+    notes: tuple[str, ...] = ()
+    """What one would want to know of how it was read."""
 
     def __init__(self) -> None:
         self.numbers = NumberFile(np.dtype(np.uint8))
@@ -51,8 +53,12 @@ class StoredText:
     def end(self) -> None:
         """The text of a file is complete."""
 
-    def characters(self, start: int, stop: int) -> int:
-        """The length in characters of the text from ``start`` to ``stop``."""
+    def widths(self) -> Numbers:
+        """The characters of each symbol, in which a space that is implied does not count."""
+        raise NotImplementedError
+
+    def words(self) -> Numbers:
+        """Which symbols are words: between two of them a space is implied."""
         raise NotImplementedError
 
     def vocabulary(self, length: int) -> Vocabulary:
@@ -61,8 +67,7 @@ class StoredText:
 
     def encoded(self, vocabulary: Vocabulary, start: int, stop: int) -> EncodedText:
         """The ids of the symbols from ``start`` to ``stop``."""
-        ids = vocabulary.encode_symbols(self.symbols)
-        return EncodedText(self.numbers, ids, range(start, stop))
+        return EncodedText(self, vocabulary.encode_symbols(self.symbols), range(start, stop))
 
     def make_room(self) -> None:
         """Widen the numbers where those of ``symbols``, and one more, need it."""
@@ -96,8 +101,11 @@ class StoredCharacters(StoredText):
             numbers = self._number_of.take(points)
         self.numbers.append(numbers)
 
-    def characters(self, start: int, stop: int) -> int:
-        return stop - start
+    def widths(self) -> Numbers:
+        return np.ones(len(self.symbols), np.int64)
+
+    def words(self) -> Numbers:
+        return np.zeros(len(self.symbols), bool)
 
     def vocabulary(self, length: int) -> CharVocabulary:
         parts = self.numbers.parts(range(length))
@@ -114,9 +122,11 @@ class StoredCharacters(StoredText):
 class EncodedText:
     """The ids of a part of a stored text, read from its file as they are asked for."""
 
-    def __init__(self, numbers: NumberFile, ids: Ids, places: range) -> None:
+    def __init__(self, text: StoredText, ids: Ids, places: range) -> None:
         """``ids`` are those of the symbols by number, ``places`` where the part stands."""
-        self._numbers, self._ids, self._places = numbers, ids, places
+        self._numbers, self._ids, self._places = text.numbers, ids, places
+        self._widths = np.where(ids == UNKNOWN, 0, text.widths())
+        self._words = text.words() & (ids != UNKNOWN)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -125,6 +135,18 @@ class EncodedText:
         """A contiguous slice, as an array [N] of int32, of no more than 2 GiB in the file."""
         assert part.step is None
         return self._ids.take(self._numbers.read(self._places[part]))
+
+    def characters(self, count: int) -> int:
+        """The characters of the first ``count`` symbols, without those of unknown ones.
+
+        So that what is spent on each character is no less where fewer words are known.
+        """
+        total, after_word = 0, False
+        for part in self._numbers.parts(self._places[:count]):
+            words = np.concatenate([[after_word], self._words[part]])
+            total += int(self._widths[part].sum() + (words[1:] & words[:-1]).sum())
+            after_word = words[-1]
+        return total
 
     def unknown(self) -> int:
         """How many symbols are outside the vocabulary."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from charrnn.errors import DataError
-from charrnn.text.store import StoredText
-from charrnn.text.tokens import TOKENIZERS, Tokenizer, recognise
+from charrnn.text.store import Numbers, StoredText
+from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS, Tokenizer, recognise
 from charrnn.text.vocabulary import UNKNOWN, Ids
 
 #: Symbols of a vocabulary, the unknown one included, where the text has more.
@@ -102,10 +102,16 @@ class StoredWords(StoredText):
         """As ``StoredText``; raises ``DataError`` where the text has no words in it."""
         if self.tokenizer is None:
             self.tokenizer = recognise(text)
+            if self.tokenizer is PRETOKENIZED:
+                self.notes = (
+                    "split at spaces, as <unk> shows; --no-pretokenized if that is wrong",
+                )
         text, self._rest = self.tokenizer.divide(self._rest + text)
         if len(self._rest) > _LONGEST:
             raise DataError(
-                "text without words", f"{_LONGEST:,} characters without a space", "use --level char"
+                "text without words",
+                f"{_LONGEST:,} characters without a line break or a space between words",
+                "use --level char",
             )
         self._add(text)
 
@@ -123,16 +129,13 @@ class StoredWords(StoredText):
         numbers = map(self._number_of.__getitem__, tokens)
         self.numbers.append(np.fromiter(numbers, self.numbers.dtype, len(tokens)))
 
-    def characters(self, start: int, stop: int) -> int:
+    def widths(self) -> Numbers:
         assert self.tokenizer is not None
-        lengths = np.array([len(self.tokenizer.written(s)) for s in self.symbols])
-        words = np.array([self.tokenizer.is_word(s) for s in self.symbols])
-        total, after_word = 0, False
-        for part in self.numbers.parts(range(start, stop)):
-            spaced = np.concatenate([[after_word], words[part]])
-            total += int(lengths[part].sum() + (spaced[1:] & spaced[:-1]).sum())
-            after_word = spaced[-1]
-        return total
+        return np.array([len(self.tokenizer.written(s)) for s in self.symbols], np.int64)
+
+    def words(self) -> Numbers:
+        assert self.tokenizer is not None
+        return np.array([self.tokenizer.is_word(s) for s in self.symbols], bool)
 
     def vocabulary(self, length: int) -> WordVocabulary:
         """The most frequent symbols, in that order; raises ``DataError`` where there is none."""

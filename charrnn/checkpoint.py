@@ -241,9 +241,11 @@ def _document(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_digest(raw: bytes, digest: str) -> None:
-    zeroed = bytearray(raw)
-    _set_digest(zeroed, digest, _NO_DIGEST)
-    if hashlib.sha256(zeroed).hexdigest() != digest:
+    header = bytearray(raw[: 8 + int.from_bytes(raw[:8], "little")])
+    _set_digest(header, digest, _NO_DIGEST)
+    found = hashlib.sha256(header)
+    found.update(memoryview(raw)[len(header) :])  # not copied: it is most of the file
+    if found.hexdigest() != digest:
         raise DataError("damaged checkpoint", remedy="its SHA-256 does not match; use an older one")
 
 

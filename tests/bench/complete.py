@@ -1,6 +1,6 @@
 """``python -m tests.bench.complete``: how good and how quick completion is.
 
-Words and characters learn the bundled messages for a minute or so each; a simulated typist then
+Words and characters learn the bundled messages for a minute or two each; a simulated typist then
 writes the last tenth of the lines, which neither has seen. The rival for words is a modified
 Kneser-Ney 5-gram of the same text and vocabulary, ranked by the same code. Blanks are words left
 out of these lines. With ``WIKITEXT2=FOLDER`` in the environment, a tenth of that corpus as well
@@ -41,7 +41,7 @@ MESSAGES = ROOT / "corpora" / "messages.txt"
 WIKITEXT = "WIKITEXT2"
 
 #: Options of the models, and of a model of words that is only as large as a keyboard's.
-WORD_MODEL = "--level word --bidirectional --minutes 1"
+WORD_MODEL = "--level word --bidirectional"
 CHAR_MODEL = "--bidirectional --layers 2 --hidden 256 --dropout 0.3 --minutes 1.25"
 WIKI_MODEL = (
     "--level word --layers 2 --hidden 200 --dropout 0.4 --batch-size 20 --seq-len 35 "
@@ -73,7 +73,7 @@ def measure(plan: Plan, model: Path | None = None) -> Rows:
 
 def trained(plan: Plan, text: Path, run: Path, options: str) -> Path:
     """A model of a text, in the run folder."""
-    budget = ["--minutes", "0.05"] if plan.patience == 0 else []
+    budget = ["--minutes", "0.05"] if plan.patience == 0 else []  # the last one counts
     milliseconds([CHARRNN, "train", str(text), "-o", str(run), *options.split(), *budget])
     return run
 
@@ -86,7 +86,7 @@ def held_out(text: Path) -> list[str]:
 
 def _messages(plan: Plan, level: str, run: Path) -> Rows:
     lm = LanguageModel.load(run, "cpu")
-    lines = held_out(MESSAGES)[: 20 if plan.patience == 0 else 200]
+    lines = held_out(MESSAGES)[: 20 if plan.patience == 0 else {"word": 400, "char": 200}[level]]
     name = f"messages, {level}"
     alone = Completer(single_threaded(lm.config, lm.checkpoint.weights), lm.vocabulary)
     typing = simulate(lines, suggester(alone), WORDS)

@@ -42,7 +42,7 @@ WIKITEXT = "WIKITEXT2"
 
 #: Options of the models, and of a model of words that is only as large as a keyboard's.
 WORD_MODEL = "--level word --bidirectional"
-CHAR_MODEL = "--bidirectional --layers 2 --hidden 256 --dropout 0.3 --minutes 1.25"
+CHAR_MODEL = "--bidirectional --layers 2 --hidden 256 --dropout 0.3 --minutes 2"
 WIKI_MODEL = (
     "--level word --layers 2 --hidden 200 --dropout 0.4 --batch-size 20 --seq-len 35 "
     "--optimizer sgd --momentum 0 --lr 20 --clip 0.25 --minutes 2"

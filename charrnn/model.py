@@ -89,9 +89,7 @@ class Window:
     def reset(self) -> None:
         """Start the next call from a zero state."""
         for part in self.parts:
-            for scan in part.states:
-                for state in scan:
-                    state.fill(0)
+            part.reset()
 
     @property
     def states(self) -> States:

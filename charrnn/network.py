@@ -68,6 +68,12 @@ class Network:
         """The states after the last call, for each layer: [B, H] each."""
         return self.stack.final
 
+    def reset(self) -> None:
+        """Start the next call from a zero state."""
+        for scan in self.states:
+            for state in scan:
+                state.fill(0)
+
     @property
     def networks(self) -> list[Network]:
         """Those that have an embedding, and after a backward pass its gradient."""
@@ -157,9 +163,7 @@ class BothWays(Network):
         h = left.hidden(ids, rng)
         losses = left.head.loss(h, targets.reshape(-1), scale)
 
-        for scan in right.states:
-            for state in scan:
-                state.fill(0)
+        right.reset()
         mirrored = right.hidden(np.ascontiguousarray(targets[::-1]), rng)
         right.head.loss(mirrored, ids[::-1].reshape(-1), scale, add=True)
 

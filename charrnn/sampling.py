@@ -125,17 +125,11 @@ def read_prompt(vocabulary: Vocabulary, prompt: str) -> tuple[Ids, str, Ids | No
     It is read as if after a line break, or after the vocabulary's first symbol where it has no
     line break. The last are None where nothing is left.
     """
-    ids, rest = vocabulary.prompt(prompt)
+    ids, rest, begin = vocabulary.prompt(prompt)
+    if not len(begin):
+        ids, rest = vocabulary.encode(prompt), ""
     context = np.concatenate([[vocabulary.start], ids]).astype(np.int32)
-    if rest:
-        everything = np.arange(UNKNOWN + 1, len(vocabulary), dtype=np.int32)
-        last = prompt[: -len(rest)][-1:]
-        begins = [vocabulary.decode(everything[n : n + 1], last).startswith(rest)
-                  for n in range(len(everything))]  # fmt: skip
-        if any(begins):
-            return context, rest, everything[begins]
-        context = np.concatenate([context[:1], vocabulary.encode(prompt)])
-    return context, "", None
+    return context, rest, begin if rest else None
 
 
 def sample_text(

@@ -32,6 +32,7 @@ from charrnn.runs import RunFolder
 from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS
 from tests.support.shell import TALES
 from tests.support.stacks import cells, model_config
+from tests.support.texts import known_characters
 
 SMALL = {"hidden_size": 16, "layers": 1, "batch_size": 4, "seq_len": 16}
 
@@ -390,9 +391,7 @@ def test_words_are_trained_on_as_told(run, corpus, options, tokenizer, bidirecti
     assert (found["train_symbols"], found["valid_symbols"]) == (cut, len(tokens) - cut)
     assert found["train_unknown"] == sum(t not in known for t in tokens[:cut])
     nats = finished.nats * (len(tokens) - cut)
-    lengths = [len(splitter.written(t)) for t in tokens[cut:] if t in known]
-    words = [t in known and splitter.is_word(t) for t in tokens[cut:]]
-    characters = sum(lengths) + sum(a and b for a, b in itertools.pairwise(words))
+    characters = known_characters(tokens[cut:], known, splitter)
     assert finished.bits_per_character == pytest.approx(nats / math.log(2) / characters)
     vocabulary = f"|level:word|tokenizer:{tokenizer}|vocab:{len(known) + 1}|"
     assert vocabulary in finished.signature

@@ -9,6 +9,7 @@ from charrnn.errors import DataError
 from charrnn.text import UNKNOWN
 from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS, WORDS
 from charrnn.text.words import StoredWords, WordVocabulary
+from tests.support.texts import known_characters
 
 KNOWN = WordVocabulary(["the", "cat", "\n", ", ", ".", ' "', "cattle"], WORDS)
 MARKED = WordVocabulary(["the", "cat", "\n", ","], PRETOKENIZED)
@@ -131,8 +132,12 @@ def test_texts_start_after_a_line_break_if_there_is_one(tokenizer, symbols, star
     ],
 )
 def test_what_a_prompt_ends_in_is_left_open(vocabulary, text, ids, rest):
-    found, left = vocabulary.prompt(text)
+    found, left, begin = vocabulary.prompt(text)
     assert (found.tolist(), left) == (ids, rest)
+    texts = {s: vocabulary.decode(vocabulary.encode_symbols([s]), text[: len(text) - len(rest)])
+             for s in vocabulary.symbols}  # fmt: skip
+    fit = [s for s, written in texts.items() if rest and written.startswith(rest)]
+    assert [vocabulary.tokens[n] for n in begin] == fit
 
 
 @pytest.mark.parametrize(
@@ -217,8 +222,10 @@ def test_characters_are_those_of_the_decoded_text(tokenizer, text, data):
     stop = data.draw(st.integers(start, len(tokens)))
     known = [t for t in dict.fromkeys(tokens) if t != tokenizer.unknown]
     encoded = kept.encoded(WordVocabulary(known or ["a"], tokenizer), start, stop)
-    if tokenizer.unknown not in tokens:
-        assert encoded.characters(stop - start) == len(tokenizer.join(tokens[start:stop]))
+    expected = known_characters(tokens[start:stop], known, tokenizer)
+    assert encoded.characters(stop - start) == expected
+    if tokenizer.unknown not in tokens[start:stop]:
+        assert expected == len(tokenizer.join(tokens[start:stop]))
 
 
 def test_no_character_of_an_unknown_word_counts():

@@ -75,15 +75,10 @@ def complete(
     """
     formatted = scores or as_json or insert
     _at_most_one({"--next": next_word, "--prefix": prefix})
-    _at_most_one({"--interactive": interactive, "--scores, --json or --insert": formatted})
+    instead = {"--interactive": interactive, "--print-shell": print_shell is not None}
+    _at_most_one(instead | {"--scores, --json or --insert": formatted})
     _at_most_one({"--json": as_json, "--scores or --insert": scores or insert})
-    _at_most_one(
-        {
-            "TEXT": text is not None,
-            "--interactive": interactive,
-            "--print-shell": print_shell is not None,
-        }
-    )
+    _at_most_one({"TEXT": text is not None} | instead)
     mode = "next" if next_word else "prefix" if prefix else "auto"
     CompleteConfig(n, mode, min_p)  # before the model is loaded, and a line is read
     if print_shell is not None:
@@ -99,7 +94,7 @@ def complete(
     found = False
     for number, request in enumerate(_requests() if text is None else [text], 1):
         begin = time.perf_counter()
-        answer = lm.completer.complete(request, n, mode=mode, min_p=min_p)
+        answer = lm.complete(request, n, mode=mode, min_p=min_p)
         ms = 1000 * (time.perf_counter() - begin)
         found = found or bool(answer.suggestions)
         if as_json:

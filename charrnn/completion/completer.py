@@ -16,6 +16,7 @@ from charrnn.completion.request import (
     Request,
     Suggestion,
     blanks,
+    has_one_form,
     in_case_of,
     settle_form,
 )
@@ -62,7 +63,8 @@ class Completer:
         ``UsageError`` for values out of range: see ``CompleteConfig``.
         """
         CompleteConfig(n, mode, min_p)
-        text = settle_form(text, self.vocabulary, self._characters)
+        if not has_one_form(text):
+            text = settle_form(text, self.vocabulary, self._characters)
         request, gaps = Request.of(text, mode), blanks(text)
         if gaps:
             found, other = self._fill(gaps, n)

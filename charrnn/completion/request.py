@@ -125,6 +125,11 @@ def fold(text: str) -> str:
     return "".join(low if len(low) == 1 else c for low, c in zip(lower, text, strict=True))
 
 
+def has_one_form(text: str) -> bool:
+    """Whether a text can be typed in one way only."""
+    return text.isascii() and "'" not in text
+
+
 def settle_form(text: str, vocabulary: Vocabulary, characters: Set[str]) -> str:
     """Composed or decomposed and with that apostrophe which the model knows better.
 
@@ -136,8 +141,6 @@ def settle_form(text: str, vocabulary: Vocabulary, characters: Set[str]) -> str:
         symbols = int((vocabulary.encode(text) == UNKNOWN).sum())
         return symbols, sum(c not in characters for c in text.lower())
 
-    if text.isascii() and "'" not in text:
-        return text
     ends = list(_forms(text[-MAX_CONTEXT:]))
     best = ends.index(min(dict.fromkeys(ends), key=unknown))
     return next(itertools.islice(_forms(text), best, None))

@@ -39,7 +39,6 @@ class Lexicon:
     """
 
     def __init__(self, vocabulary: WordVocabulary) -> None:
-        self.vocabulary = vocabulary
         tokens = vocabulary.tokens
         words = [n for n in range(UNKNOWN + 1, len(tokens)) if is_word_character(tokens[n][0])]
         folded = {n: fold(tokens[n]) for n in words}

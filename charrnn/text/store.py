@@ -150,6 +150,8 @@ class EncodedText:
 
     def unknown(self) -> int:
         """How many symbols are outside the vocabulary."""
+        if UNKNOWN not in self._ids:  # of all that the text has: there is no need to read it
+            return 0
         parts = self._numbers.parts(self._places)
         return sum(int((self._ids.take(part) == UNKNOWN).sum()) for part in parts)
 

@@ -35,10 +35,12 @@ class Tokenizer:
     unknown = "<unk>"
     min_count: int
     """How often a token occurs at least that gets into a vocabulary by default."""
+    _token: regex.Pattern[str]
 
     def split(self, text: str) -> list[str]:
         """The tokens of ``text``, in order."""
-        raise NotImplementedError
+        found: list[str] = self._token.findall(text)
+        return found
 
     def divide(self, text: str) -> tuple[str, str]:
         """What of ``text``, of which there may be more, can be split now, and the rest.
@@ -91,10 +93,6 @@ class _Words(Tokenizer):
     _open = regex.compile(rf"(?r)(?<={WORD_CHARACTER})[{APOSTROPHES}]\Z")
     _between_words = regex.compile(rf"(?r)(?<={WORD_CHARACTER}) (?={WORD_CHARACTER})")
 
-    def split(self, text: str) -> list[str]:
-        found: list[str] = self._token.findall(text)
-        return found
-
     def divide(self, text: str) -> tuple[str, str]:
         """Behind the last line break, or else at the last space between two words."""
         newline = text.rfind("\n") + 1
@@ -123,10 +121,6 @@ class _Pretokenized(Tokenizer):
     min_count = 1  # rare tokens are <unk> already
     _token = regex.compile(r"\n|\S+")
     _space = regex.compile(r"(?r)\s")
-
-    def split(self, text: str) -> list[str]:
-        found: list[str] = self._token.findall(text)
-        return found
 
     def divide(self, text: str) -> tuple[str, str]:
         space = self._space.search(text)

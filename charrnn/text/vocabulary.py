@@ -45,8 +45,8 @@ class Vocabulary(Protocol):
     def decode(self, ids: Ids, after: int | str = "") -> str:
         """The text of ``ids``; ``after`` is the id before them, or the text."""
 
-    def prompt(self, text: str) -> tuple[Ids, str]:
-        """The ids of what is settled of a text to be continued, and the rest of it.
+    def prompt(self, text: str) -> tuple[Ids, str, Ids]:
+        """Of a text to be continued: the ids of what is settled, the rest, the ids that begin so.
 
         What word a text ends in, or whether there is a space behind its comma, shows only when it
         goes on: the next symbol is one that begins with the rest.
@@ -96,8 +96,8 @@ class CharVocabulary:
     def decode(self, ids: Ids, after: int | str = "") -> str:
         return self._points[ids].astype("<u4").tobytes().decode("utf-32-le")
 
-    def prompt(self, text: str) -> tuple[Ids, str]:
-        return self.encode(text), ""
+    def prompt(self, text: str) -> tuple[Ids, str, Ids]:
+        return self.encode(text), "", self.encode("")
 
     def unknown_symbols(self, text: str) -> list[str]:
         return [s for s in dict.fromkeys(text) if s not in self.symbols]

@@ -57,12 +57,18 @@ class WordVocabulary:
 
     def decode(self, ids: Ids, after: int | str = "") -> str:
         before = self._tokenizer.split(after) if isinstance(after, str) else [self.tokens[after]]
-        after_word = bool(before) and self._tokenizer.is_word(before[-1])
-        return self._tokenizer.join([self.tokens[n] for n in ids], after_word=after_word)
+        return self._join([self.tokens[n] for n in ids], before)
 
-    def prompt(self, text: str) -> tuple[Ids, str]:
+    def prompt(self, text: str) -> tuple[Ids, str, Ids]:
         settled = self._tokenizer.settled(text)
-        return self.encode(text[:settled]), text[settled:]
+        before, rest = self._tokenizer.split(text[:settled]), text[settled:]
+        begin = [s for s in self.symbols if rest and self._join([s], before).startswith(rest)]
+        return self.encode_symbols(before), rest, self.encode_symbols(begin)
+
+    def _join(self, tokens: Sequence[str], before: Sequence[str]) -> str:
+        """The text of tokens that follow others."""
+        after_word = bool(before) and self._tokenizer.is_word(before[-1])
+        return self._tokenizer.join(tokens, after_word=after_word)
 
     def unknown_symbols(self, text: str) -> list[str]:
         tokens = dict.fromkeys(self._tokenizer.split(text))

@@ -211,6 +211,10 @@ class FusedBackend(NumpyBackend):
     # The core's own functions
 
     def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+        if name == "generate":  # compiled now, not when the first symbols are on the screen
+            for kind, cell in list(self._modules):
+                if kind == "cell":
+                    self.generation(cell)
         return self._update(reference) if name == "update" else self._kernels[name]
 
     def _scan_forward(

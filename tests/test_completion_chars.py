@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.completion import Completer, chars
+from charrnn.completion import Completer, chars, search
 from charrnn.completion.request import is_word_character
 from charrnn.config import MODES
 from charrnn.text import CharVocabulary
@@ -107,7 +107,7 @@ CASES += [(text, mode) for text in ("ab a", "ab a'", "b'a", "Ab") for mode in MO
 @pytest.mark.parametrize("symbols", [ONE_KIND, TWO_KINDS], ids=["one-apostrophe", "two"])
 def test_the_best_are_those_of_an_enumeration(monkeypatch, symbols, text, mode, seed, scale, batch):
     """However few beginnings are read at once: one alone leaves the least to chance."""
-    monkeypatch.setattr(chars, "_BATCH", batch)
+    monkeypatch.setattr(search, "_BATCH", batch)
     if symbols == TWO_KINDS:
         text = text.replace("b", "a")
     found = completer_of(symbols, scale, seed)
@@ -217,8 +217,8 @@ def test_a_search_that_is_cut_short_keeps_its_promise(monkeypatch, limit, text):
     """Of the probability of all others: it is a bound whatever was found."""
     found = completer_of(ONE_KIND, "even", 0)
     ranked, _ = by_enumeration(found, text, "auto")
-    monkeypatch.setattr(chars, limit, 2)
-    monkeypatch.setattr(chars, "_BATCH", 1)
+    monkeypatch.setattr(search, limit, 2)
+    monkeypatch.setattr(search, "_BATCH", 1)
     answer = found.complete(text, 5)
     p = {insert: p for _, insert, p in ranked}
     assert answer.suggestions

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.completion.chars import CharCompleter, Floats
-from charrnn.completion.request import MAX_CONTEXT, Blank, fold, softmax
+from charrnn.completion.chars import CharCompleter
+from charrnn.completion.request import MAX_CONTEXT, Blank, Floats, fold, softmax
 from charrnn.completion.words import ANY, WordCompleter
 from charrnn.reading import Reader
 from charrnn.text import UNKNOWN

@@ -22,6 +22,8 @@ _WORD_CHARACTER = regex.compile(_LETTER)
 _TAIL = regex.compile(rf"(?r)(?:{_LETTER}|[{APOSTROPHES}])*+\Z")  # from the end: lines may be long
 _BLANK = regex.compile(r"_{3,}")
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
 _Text = TypeVar("_Text", str, list[int])
 
 
@@ -166,7 +168,7 @@ def in_case_of(rest: str, prefix: str) -> str:
     return rest.upper() if shouted(prefix) else rest
 
 
-def softmax(logits: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def softmax(logits: Any) -> Floats:
     """Logits [..., V] of any kind -> probabilities [..., V]."""
     logits = np.asarray(logits, np.float64)
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.completion.request import (
     MAX_CONTEXT,
+    Floats,
     Request,
     Suggestion,
     fold,
@@ -23,8 +24,6 @@ from charrnn.reading import Reader
 from charrnn.text import UNKNOWN
 from charrnn.text.tokens import TOKENIZERS
 from charrnn.text.words import WordVocabulary
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _LAST = "\U0010ffff"  # sorts behind every word
 ANY = "x"  # a word, no matter which

@@ -14,11 +14,10 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.errors import DataError
-from charrnn.evaluation import Score, token_losses
+from charrnn.evaluation import Evaluator, Score
 from charrnn.model import Model
 from charrnn.runs import find_checkpoint
 from charrnn.sampling import read_prompt, sample_text
-from charrnn.text import UNKNOWN
 
 if TYPE_CHECKING:
     from charrnn.completion import Completer, Completion
@@ -130,19 +129,18 @@ class LanguageModel:
 
         A symbol outside the vocabulary is scored as the unknown symbol.
         """
-        ids = np.concatenate([[self.vocabulary.start], self.vocabulary.encode(text)])
-        return -token_losses(self.model, ids) if len(ids) > 1 else np.zeros(0)
+        parts = [-judged.verdicts.nats for judged in self.evaluator().judged([text])]
+        return np.concatenate([np.zeros(0), *parts])
 
     def score(self, text: str) -> Score:
         """The cross-entropy of a text and what derives from it; raises ``DataError`` if empty."""
-        ids = self.vocabulary.encode(text)
-        if not len(ids):
+        score = self.evaluator().score([text])
+        if not score.tokens:
             raise DataError("empty text", remedy="there is nothing to score")
-        known = self.vocabulary.without_unknown(text)
-        return Score(
-            nats=float(-self.logprobs(text).sum()),
-            tokens=len(ids),
-            unknown=int((ids == UNKNOWN).sum()),
-            characters=len(known),
-            bytes=len(known.encode(errors="surrogatepass")),
+        return score
+
+    def evaluator(self, *, lines: bool = False, lanes: int = 1, alternatives: int = 0) -> Evaluator:
+        """Scores texts of any length: see ``charrnn.evaluation.Evaluator``."""
+        return Evaluator(
+            self.model, self.vocabulary, lines=lines, lanes=lanes, alternatives=alternatives
         )

@@ -17,6 +17,9 @@ INITS = ("orthogonal", "uniform")
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
 MODES = ("auto", "next", "prefix")
+PER = ("file", "line", "token")
+RESETS = ("file", "line")
+ORDERS = ("text", "surprisal", "score")
 
 #: Sizes beyond these are mistakes, not models; what fits into memory is checked separately.
 MAX_SIZE = 65_536
@@ -229,3 +232,39 @@ class CompleteConfig(_Config):
         _between("-n", self.n, 1, 1000)
         _one_of("mode", self.mode, MODES)
         _between("--min-p", self.min_p, 0, 1)
+
+
+@dataclass(frozen=True)
+class EvalConfig(_Config):
+    """How texts are scored and what is shown of each.
+
+    ``reset``: where the state starts from zero. ``lanes``: parts of a text that are read side by
+    side. ``nbest``, lines that are an ID and a text, are reset as lines are. ``sort`` and ``top``
+    are of lines, ``alternatives`` of tokens.
+    """
+
+    per: str = "file"
+    nbest: bool = False
+    reset: str = "file"
+    lanes: int = 1
+    sort: str = "text"
+    top: int = 0
+    alternatives: int = 3
+
+    def __post_init__(self) -> None:
+        _one_of("--per", self.per, PER)
+        _one_of("--reset", self.reset, RESETS)
+        _one_of("--sort", self.sort, ORDERS)
+        _between("--lanes", self.lanes, 1, 4096)
+        _between("--top", self.top, 0, 2**31)
+        _between("--alternatives", self.alternatives, 1, 1000)
+        whole = self.per == "file" and not self.by_line
+        _require(whole or self.lanes == 1, "--lanes", self.lanes, "only whole files are cut")
+        listed = self.per == "line" or self.nbest
+        _require(listed or self.sort == "text", "--sort", self.sort, "lines are: --per line")
+        _require(listed or not self.top, "--top", self.top, "lines are counted: --per line")
+
+    @property
+    def by_line(self) -> bool:
+        """Whether each line is read from a zero state."""
+        return self.nbest or self.reset == "line"

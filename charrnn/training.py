@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn import __version__
 from charrnn.backend import Array, Backend, select_backend
 from charrnn.cells import CELLS
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import SampleConfig
 from charrnn.errors import DivergedError, UsageError
-from charrnn.evaluation import Scorer
+from charrnn.evaluation import Scorer, signature
 from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
 from charrnn.model import Model
 from charrnn.optim import Optimizer, learning_rate
@@ -136,14 +135,8 @@ class _Run:
         cut = len(self.valid) < len(data.valid)
         self.notes = (f"validating on the first {_MAX_VALID:,} symbols held out",) if cut else ()
         split = data.split + (f":{_MAX_VALID}" if cut else "")
-        level = config.level
-        if level == "word":
-            level += f"|tokenizer:{data.vocabulary.tokenizer}|vocab:{config.vocab_size}"
-        cell = config.cell + (f"|activation:{config.activation}" if config.cell == "rnn" else "")
-        self.signature = (
-            f"cell:{cell}|layers:{config.layers}|hidden:{config.hidden_size}"
-            f"{'|bidirectional' if config.bidirectional else ''}|level:{level}"
-            f"|split:{split}|lanes:{self.lanes}|state:carried|v:{__version__}"
+        self.signature = signature(
+            config, data.vocabulary, f"split:{split}|lanes:{self.lanes}|state:carried"
         )
 
     def _build(self) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.evaluation import Score, Scorer, token_losses
+from charrnn.evaluation import Score, Scorer
 from charrnn.model import Model
 from charrnn.params import initial_values
 from tests.support.stacks import cells, exact, model_backends, model_config
@@ -35,7 +35,8 @@ def by_hand(model: Model, ids) -> list[float]:
 @pytest.mark.parametrize("length", [2, 5, 129, 300])
 def test_token_losses_equal_the_plainest_way(backend, cell, length):
     model, ids = model_of(backend, cell), np.random.default_rng(1).integers(0, 7, size=length)
-    np.testing.assert_allclose(token_losses(model, ids), by_hand(model, ids), rtol=1e-10)
+    losses = Scorer(model, ids, lanes=1).losses()
+    np.testing.assert_allclose(losses, by_hand(model, ids), rtol=1e-10)
 
 
 @model_backends
@@ -53,7 +54,7 @@ def test_a_scorer_repeats_itself(backend):
 
 
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
-    losses = token_losses(model_of(zero=True), np.array([1, 2, 3, 4]))
+    losses = Scorer(model_of(zero=True), np.array([1, 2, 3, 4]), lanes=1).losses()
     np.testing.assert_allclose(np.exp(losses), 7, rtol=1e-12)
 
 

@@ -12,20 +12,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from charrnn import __version__
-from charrnn.cli import complete, info, sample, train
-from charrnn.cli.console import escape
+from charrnn.cli import complete, evaluate, info, sample, train
+from charrnn.cli.console import report
 from charrnn.errors import CharrnnError
 
 app = typer.Typer(
     name="charrnn",
-    help="Recurrent language models: train one on any text, generate, complete, look inside.",
+    help="Recurrent language models: train one on any text, generate, complete, score.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (train.train, sample.sample, complete.complete, info.info):
-    app.command()(command)
+for command in (train.train, sample.sample, complete.complete, evaluate.eval_, info.info):
+    app.command(command.__name__.rstrip("_"))(command)
 
 
 def _version(wanted: bool) -> None:
@@ -83,5 +83,5 @@ def _debug(argv: Sequence[str]) -> None:
 
 
 def _fail(code: int, message: str) -> NoReturn:
-    print(f"charrnn: error: {escape(' '.join(message.split()))}", file=sys.stderr)
+    report(message)
     sys.exit(code)

@@ -7,17 +7,15 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, ModelOption, say, write
+from charrnn.cli.console import DeviceOption, ModelOption, at_most_one, load_model, write
 from charrnn.config import CompleteConfig
 from charrnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from charrnn.api import LanguageModel
     from charrnn.completion import Completion
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -74,11 +72,11 @@ def complete(
     a digit, or with Alt, a digit is just typed. Enter prints the line, Ctrl-D on an empty one ends.
     """
     formatted = scores or as_json or insert
-    _at_most_one({"--next": next_word, "--prefix": prefix})
+    at_most_one({"--next": next_word, "--prefix": prefix})
     instead = {"--interactive": interactive, "--print-shell": print_shell is not None}
-    _at_most_one(instead | {"--scores, --json or --insert": formatted})
-    _at_most_one({"--json": as_json, "--scores or --insert": scores or insert})
-    _at_most_one({"TEXT": text is not None} | instead)
+    at_most_one(instead | {"--scores, --json or --insert": formatted})
+    at_most_one({"--json": as_json, "--scores or --insert": scores or insert})
+    at_most_one({"TEXT": text is not None} | instead)
     mode = "next" if next_word else "prefix" if prefix else "auto"
     CompleteConfig(n, mode, min_p)  # before the model is loaded, and a line is read
     if print_shell is not None:
@@ -88,9 +86,9 @@ def complete(
         from charrnn.cli.interactive import Session, check_terminal
 
         check_terminal()
-        Session(lambda: partial(_load(model, device).complete, n=n, min_p=min_p), mode).run()
+        Session(lambda: partial(load_model(model, device).complete, n=n, min_p=min_p), mode).run()
         return
-    lm = _load(model, device)
+    lm = load_model(model, device)
     found = False
     for number, request in enumerate(_requests() if text is None else [text], 1):
         begin = time.perf_counter()
@@ -103,21 +101,6 @@ def complete(
             write(_lines(answer, scores, insert) + ("\n" if text is None else ""))
     if not found:
         raise typer.Exit(1)
-
-
-def _at_most_one(given: dict[str, bool]) -> None:
-    names = [name for name, there in given.items() if there]
-    if len(names) > 1:
-        raise UsageError("options that exclude each other", " and ".join(names))
-
-
-def _load(model: Path | None, device: str) -> LanguageModel:
-    from charrnn.api import LanguageModel
-
-    lm = LanguageModel.load(model, device, say)
-    if lm.note:
-        say(lm.note)
-    return lm
 
 
 def _script(shell: str) -> str:

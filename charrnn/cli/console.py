@@ -6,9 +6,14 @@ import sys
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from charrnn.api import LanguageModel
 
 ModelOption = Annotated[
     Path | None,
@@ -48,6 +53,28 @@ def write(text: str) -> None:
 def say(text: str) -> None:
     """A note on stderr."""
     print(f"charrnn: {escape(text)}", file=sys.stderr)
+
+
+def report(message: str) -> None:
+    """An error on stderr, in one line."""
+    print(f"charrnn: error: {escape(' '.join(message.split()))}", file=sys.stderr)
+
+
+def at_most_one(given: dict[str, bool]) -> None:
+    """Raise ``UsageError`` where several of these options are given."""
+    names = [name for name, there in given.items() if there]
+    if len(names) > 1:
+        raise UsageError("options that exclude each other", " and ".join(names))
+
+
+def load_model(model: Path | None, device: str) -> LanguageModel:
+    """The model that is meant; a note of the device's choice is printed."""
+    from charrnn.api import LanguageModel
+
+    lm = LanguageModel.load(model, device, say)
+    if lm.note:
+        say(lm.note)
+    return lm
 
 
 def two_columns(rows: Iterable[tuple[str, str]]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, ModelOption, say, write
+from charrnn.cli.console import DeviceOption, ModelOption, load_model, say, write
 from charrnn.config import SampleConfig
 from charrnn.errors import DataError
 
@@ -57,7 +57,6 @@ def sample(
     A single text is printed as it is drawn; several are printed when all are done, with a line
     of --- between them.
     """
-    from charrnn.api import LanguageModel
     from charrnn.sampling import sample_text
 
     taken = _new_seed() if seed is None else seed
@@ -71,9 +70,7 @@ def sample(
         count=count,
         unknown=allow_unknown,
     )
-    lm = LanguageModel.load(model, device, say)
-    if lm.note:
-        say(lm.note)
+    lm = load_model(model, device)
     prompt = _from_stdin() if prompt == "-" else prompt
     unknown = lm.unknown_symbols(prompt)
     if skip_unknown and unknown:

@@ -49,7 +49,7 @@ def read_corpus(sources: Sequence[str | Path], text: StoredText | None = None) -
     binary, UTF-16 or not UTF-8 (naming the byte offset), ``InputOutputError`` for one that
     cannot be read or where the text cannot be kept.
     """
-    paths = [path for source in sources for path in _expand(str(source))]
+    paths = [path for source in sources for path in expand(str(source))]
     if not paths:
         raise UsageError("no corpus given", remedy="name a text file, a folder or - for stdin")
     text = StoredCharacters() if text is None else text
@@ -57,7 +57,7 @@ def read_corpus(sources: Sequence[str | Path], text: StoredText | None = None) -
     notes: list[str] = []
     for path in paths:
         before = characters
-        for raw, piece in _decoded(path, notes):
+        for raw, piece in decoded(path, notes):
             digest.update(raw)
             size += len(raw)
             characters += len(piece)
@@ -69,7 +69,8 @@ def read_corpus(sources: Sequence[str | Path], text: StoredText | None = None) -
     return Corpus(text, names, size, characters, digest.hexdigest(), tuple(notes))
 
 
-def _expand(source: str) -> list[str]:
+def expand(source: str) -> list[str]:
+    """The files that are meant; raises ``InputNotFoundError`` for a folder without any."""
     # Unlike Path.is_dir, this never raises, whatever the name.
     if source == STDIN or not os.path.isdir(source):  # noqa: PTH112
         return [source]
@@ -83,8 +84,11 @@ def _expand(source: str) -> list[str]:
     return found
 
 
-def _decoded(source: str, notes: list[str]) -> Iterator[tuple[bytes, str]]:
-    """A file in chunks, each with the text that is complete with it."""
+def decoded(source: str, notes: list[str]) -> Iterator[tuple[bytes, str]]:
+    """A file in chunks of bytes, decompressed, each with the text that is complete with it.
+
+    Raises what ``read_corpus`` raises, but not for an empty file.
+    """
     at, rest, last, crlf = 0, b"", "", False
     chunks = _chunks(source)
     for raw in chunks:

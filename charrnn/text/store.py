@@ -126,7 +126,7 @@ class EncodedText:
         """``ids`` are those of the symbols by number, ``places`` where the part stands."""
         self._numbers, self._ids, self._places = text.numbers, ids, places
         self._widths = np.where(ids == UNKNOWN, 0, text.widths())
-        self._words = text.words() & (ids != UNKNOWN)
+        self._words, self._known = text.words(), ids != UNKNOWN
 
     def __len__(self) -> int:
         return len(self._places)
@@ -139,12 +139,14 @@ class EncodedText:
     def characters(self, count: int) -> int:
         """The characters of the first ``count`` symbols, without those of unknown ones.
 
-        So that what is spent on each character is no less where fewer words are known.
+        So that what is spent on each character is no less where fewer words are known. A space that
+        is implied between two words is one of the second's.
         """
         total, after_word = 0, False
         for part in self._numbers.parts(self._places[:count]):
             words = np.concatenate([[after_word], self._words[part]])
-            total += int(self._widths[part].sum() + (words[1:] & words[:-1]).sum())
+            spaces = words[1:] & words[:-1] & self._known[part]
+            total += int(self._widths[part].sum() + spaces.sum())
             after_word = words[-1]
         return total
 

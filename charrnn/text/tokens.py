@@ -42,6 +42,11 @@ class Tokenizer:
         found: list[str] = self._token.findall(text)
         return found
 
+    def located(self, text: str) -> tuple[list[str], list[int]]:
+        """As ``split``, and where each token ends."""
+        found = list(self._token.finditer(text))
+        return [match.group() for match in found], [match.end() for match in found]
+
     def divide(self, text: str) -> tuple[str, str]:
         """What of ``text``, of which there may be more, can be split now, and the rest.
 

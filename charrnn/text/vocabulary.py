@@ -15,6 +15,7 @@ from charrnn.errors import DataError
 
 UNKNOWN = 0
 Ids = np.ndarray[Any, np.dtype[np.int32]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
@@ -26,6 +27,8 @@ class Vocabulary(Protocol):
     """Symbols in a fixed order; ids are 1 and up in that order."""
 
     symbols: tuple[str, ...]
+    tokens: list[str]
+    """The symbols by id, with something to stand for the unknown one."""
     tokenizer: str
     """``char`` or the name of a tokenizer of the word level."""
 
@@ -41,6 +44,12 @@ class Vocabulary(Protocol):
 
     def encode_symbols(self, symbols: Sequence[str]) -> Ids:
         """As ``encode``, of a text that is split already."""
+
+    def located(self, text: str, *, last: bool) -> tuple[Ids, Places, int]:
+        """As ``encode``, and where the symbols end [N], and how much of the text was used.
+
+        That is all of it if this is the ``last`` of a text; else what is sure to be split so.
+        """
 
     def decode(self, ids: Ids, after: int | str = "") -> str:
         """The text of ``ids``; ``after`` is the id before them, or the text."""
@@ -71,6 +80,7 @@ class CharVocabulary:
         if not points or not valid or len(set(points)) != len(points):
             raise DataError("vocabulary is not a set of characters")
         self.symbols = tuple(symbols)
+        self.tokens = ["\ufffd", *symbols]
         self._points = np.array([0xFFFD, *points], dtype=np.uint32)
         self._ids = np.full(max(points) + 2, UNKNOWN, dtype=np.int32)
         self._ids[points] = np.arange(1, len(points) + 1)
@@ -92,6 +102,9 @@ class CharVocabulary:
 
     def encode_symbols(self, symbols: Sequence[str]) -> Ids:
         return self.encode("".join(symbols))
+
+    def located(self, text: str, *, last: bool) -> tuple[Ids, Places, int]:
+        return self.encode(text), np.arange(1, len(text) + 1), len(text)
 
     def decode(self, ids: Ids, after: int | str = "") -> str:
         return self._points[ids].astype("<u4").tobytes().decode("utf-32-le")

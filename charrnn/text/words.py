@@ -9,7 +9,7 @@ import numpy as np
 from charrnn.errors import DataError
 from charrnn.text.store import Numbers, StoredText
 from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS, Tokenizer, recognise
-from charrnn.text.vocabulary import UNKNOWN, Ids
+from charrnn.text.vocabulary import UNKNOWN, Ids, Places
 
 #: Symbols of a vocabulary, the unknown one included, where the text has more.
 DEFAULT_VOCAB_SIZE = 50_000
@@ -18,10 +18,7 @@ _LONGEST = 1 << 20  # characters that a tokenizer waits for
 
 
 class WordVocabulary:
-    """Words, punctuation and space, as a tokenizer splits them; see ``Vocabulary``.
-
-    ``tokens`` are the symbols by id, the unknown one's included.
-    """
+    """Words, punctuation and space, as a tokenizer splits them; see ``Vocabulary``."""
 
     def __init__(self, symbols: Sequence[str], tokenizer: Tokenizer) -> None:
         """Raises ``DataError`` unless ``symbols`` are distinct tokens of the tokenizer."""
@@ -55,6 +52,12 @@ class WordVocabulary:
         find = self._ids.get
         return np.array([find(s, UNKNOWN) for s in symbols], dtype=np.int32)
 
+    def located(self, text: str, *, last: bool) -> tuple[Ids, Places, int]:
+        """Raises ``DataError`` where the text has no words in it."""
+        head, rest = (text, "") if last else divided(text, self._tokenizer)
+        tokens, ends = self._tokenizer.located(head)
+        return self.encode_symbols(tokens), np.array(ends, np.int64), len(text) - len(rest)
+
     def decode(self, ids: Ids, after: int | str = "") -> str:
         before = self._tokenizer.split(after) if isinstance(after, str) else [self.tokens[after]]
         return self._join([self.tokens[n] for n in ids], before)
@@ -79,6 +82,18 @@ class WordVocabulary:
         last = tokens[-1:] if growing else []
         known = [t for t in tokens[: len(tokens) - len(last)] if t in self._ids]
         return self._tokenizer.join([*known, *last])
+
+
+def divided(text: str, tokenizer: Tokenizer) -> tuple[str, str]:
+    """As ``Tokenizer.divide``; raises ``DataError`` where the text has no words in it."""
+    head, rest = tokenizer.divide(text)
+    if len(rest) > _LONGEST:
+        raise DataError(
+            "text without words",
+            f"{_LONGEST:,} characters without a line break or a space between words",
+            "use a model of characters",
+        )
+    return head, rest
 
 
 class StoredWords(StoredText):
@@ -112,13 +127,7 @@ class StoredWords(StoredText):
                 self.notes = (
                     "split at spaces, as <unk> shows; --no-pretokenized if that is wrong",
                 )
-        text, self._rest = self.tokenizer.divide(self._rest + text)
-        if len(self._rest) > _LONGEST:
-            raise DataError(
-                "text without words",
-                f"{_LONGEST:,} characters without a line break or a space between words",
-                "use --level char",
-            )
+        text, self._rest = divided(self._rest + text, self.tokenizer)
         self._add(text)
 
     def end(self) -> None:

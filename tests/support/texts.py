@@ -19,10 +19,10 @@ def stored(*pieces: str) -> StoredCharacters:
 
 
 def known_characters(tokens: list[str], known: Collection[str], tokenizer: Tokenizer) -> int:
-    """The characters of the known ones among tokens, with the spaces implied between such."""
+    """The characters of the known ones among tokens, with the spaces implied before such."""
     letters = sum(len(tokenizer.written(t)) for t in tokens if t in known)
-    words = [t in known and tokenizer.is_word(t) for t in tokens]
-    return letters + sum(a and b for a, b in itertools.pairwise(words))
+    pairs = [(a, b) for a, b in itertools.pairwise(tokens) if b in known]
+    return letters + sum(tokenizer.is_word(a) and tokenizer.is_word(b) for a, b in pairs)
 
 
 def text_of(text: StoredCharacters) -> str:

@@ -1,0 +1,281 @@
+"""What a model makes of a text, symbol by symbol: losses, ranks, and what it expected instead."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn.backend import Array
+from charrnn.layers import Head, States
+from charrnn.model import CHUNK, Model, Window
+from charrnn.params import cuts
+from charrnn.text import Ids
+from charrnn.text.segments import Segment
+from charrnn.text.store import NumberFile
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+_STEPS = (1024, 64)  # of the windows that one long text is read in
+_LANES, _LINE_STEPS = 32, 64  # of the window that many short ones are read in
+_BLOCK = 2**18  # logits at a time: they stay in the cache
+
+
+class Verdicts(NamedTuple):
+    """On each of N symbols, given all before it in its text.
+
+    ``nats`` [N] is the cross-entropy, -ln P; ``ranks`` [N] say how many symbols were likelier,
+    counted from 1; ``top`` [N] is the probability of the likeliest. Where they are asked for,
+    ``entropies`` [N] are in nats, and ``others`` [N, k] the ids of the k likeliest with their
+    probabilities ``p`` [N, k].
+    """
+
+    nats: Floats
+    ranks: Numbers
+    top: Floats
+    entropies: Floats
+    others: Numbers
+    p: Floats
+
+    def part(self, places: slice) -> Verdicts:
+        """Those on some of the symbols."""
+        found: list[Any] = [values[places] for values in self]
+        return Verdicts(*found)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Verdicts]) -> Verdicts:
+        """One after the other."""
+        return cls(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def judge(logits: Any, targets: Ids, alternatives: int = 0) -> Verdicts:
+    """Logits [N, V] on the host and targets [N] -> verdicts.
+
+    With ``alternatives`` k > 0 these, and entropies, are there as well. Sums are in double
+    precision, so that the probabilities of all symbols add up to 1 whatever their number.
+    """
+    (N, V), k = logits.shape, min(alternatives, logits.shape[1])
+    rows = max(1, _BLOCK // V)
+    detailed = N if k else 0
+    found = Verdicts(
+        nats=np.empty(N),
+        ranks=np.empty(N, np.int64),
+        top=np.empty(N),
+        entropies=np.empty(detailed),
+        others=np.empty((detailed, k), np.int64),
+        p=np.empty((detailed, k)),
+    )
+    for start in range(0, N, rows):
+        part = slice(start, start + rows)
+        _judge(logits[part], targets[part], k, found.part(part))
+    return found
+
+
+def _judge(logits: Any, targets: Ids, k: int, found: Verdicts) -> None:
+    x = logits - logits.max(axis=1, keepdims=True)
+    of_targets = x[np.arange(len(x)), targets]
+    found.ranks[...] = 1 + np.count_nonzero(x > of_targets[:, None], axis=1)
+    e = np.exp(x)
+    total = e.sum(axis=1, dtype=np.float64)
+    log_total = np.log(total)
+    found.nats[...] = log_total - of_targets
+    found.top[...] = 1 / total
+    if k:
+        found.entropies[...] = log_total - (e * x).sum(axis=1, dtype=np.float64) / total
+        some = np.argpartition(-x, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(x, some, 1), axis=1, kind="stable")
+        found.others[...] = np.take_along_axis(some, order, 1)
+        found.p[...] = np.take_along_axis(e, found.others, 1) / total[:, None]
+
+
+class _Decoder:
+    """From hidden states to verdicts, a part of the rows in each thread."""
+
+    def __init__(self, model: Model, rows: int, alternatives: int) -> None:
+        self.backend, self.alternatives = model.backend, alternatives
+        weight, bias = model.weights["decoder.weight"], model.params["decoder.bias"]
+        size = -(-rows // self.backend.threads)
+        self.heads = [
+            Head(self.backend, weight, bias, None, size) for _ in range(self.backend.threads)
+        ]
+
+    def tasks(self, h: Array, targets: Ids) -> list[Callable[[], Verdicts]]:
+        """Independent parts of the work on h [n, H] and targets [n], n no more than ``rows``."""
+        shares = cuts(0, len(targets), len(self.heads))
+        return [
+            partial(self._decode, head, h[a:b], targets[a:b])
+            for head, (a, b) in zip(self.heads, shares, strict=True)
+        ]
+
+    def _decode(self, head: Head, h: Array, targets: Ids) -> Verdicts:
+        parts = [slice(at, at + head.chunk) for at in range(0, max(1, len(h)), head.chunk)]
+        return Verdicts.joined(
+            judge(self.backend.to_host(head.logits(h[p])), targets[p], self.alternatives)
+            for p in parts
+        )
+
+
+class LongText:
+    """Reads one text of any length from its beginning on, the context never cut.
+
+    The text is cut into windows of time. A layer reads a window while the one below it reads the
+    next: so all threads have something to do, though every step waits for the one before it.
+    """
+
+    def __init__(self, model: Model, alternatives: int = 0) -> None:
+        self.backend = model.backend
+        self.networks = {steps: model.window(steps, 1).parts[0] for steps in _STEPS}
+        self.decoder = _Decoder(model, _STEPS[0], alternatives)
+        self.states: States = []
+
+    def verdicts(
+        self, segments: Iterable[Segment], start: int
+    ) -> Iterator[tuple[Segment, Verdicts]]:
+        """What is made of each segment; ``start`` is the id before the first symbol."""
+        for network in self.networks.values():
+            network.reset()
+        self.states = [[state.copy() for state in s] for s in self.networks[_STEPS[0]].states]
+        unjudged: deque[Segment] = deque()
+        found: list[Verdicts] = []
+        count = 0
+        for verdicts in self._line(_windows(segments, start, unjudged)):
+            found.append(verdicts)
+            count += len(verdicts.nats)
+            while unjudged and count >= len(unjudged[0].ids):
+                segment, every = unjudged.popleft(), Verdicts.joined(found)
+                yield segment, every.part(slice(len(segment.ids)))
+                found = [every.part(slice(len(segment.ids), None))]
+                count -= len(segment.ids)
+
+    def _line(self, windows: Iterable[tuple[Ids, Ids]]) -> Iterator[Verdicts]:
+        """Windows one behind the other: each round, every layer reads one."""
+        layers = len(self.states)
+        waiting: list[Any] = [None] * (layers + 1)
+        for window in itertools.chain(windows, [None] * (layers + 1)):
+            waiting[0] = window
+            tasks: list[Callable[[], Any]] = []
+            tasks += [partial(self._layer, n, work) for n, work in enumerate(waiting[:-1]) if work]
+            if waiting[-1]:
+                tasks += self.decoder.tasks(*waiting[-1])
+            results = self.backend.map(lambda task: task(), tasks)
+            read = iter(results)
+            waiting[1:] = [next(read) if work else None for work in waiting[:-1]]
+            if rest := list(read):
+                yield Verdicts.joined(rest)
+
+    def _layer(self, layer: int, work: tuple[Any, Ids]) -> tuple[Array, Ids]:
+        """One layer over one window: ids [N], or the h [T, H] below -> h [T, H]."""
+        x, targets = work
+        network = self.networks[_STEPS[len(targets) < _STEPS[0]]]
+        scan, index = network.stack.scans[layer], None
+        for to, state in zip(scan.initial, self.states[layer], strict=True):
+            to[...] = state
+        if layer == 0:
+            ids = np.pad(x, (0, network.stack.shape[0] - len(x)))[:, None]
+            x, index = network.embedding.forward(ids)
+        h = scan.forward(x, index)
+        self.states[layer] = [state.copy() for state in scan.final]
+        return h.reshape(len(h), -1).copy(), targets
+
+
+def _windows(
+    segments: Iterable[Segment], start: int, unjudged: deque[Segment]
+) -> Iterator[tuple[Ids, Ids]]:
+    """Inputs and targets: long ones, and at the end of the text short ones, the last cut off."""
+    ids = np.array([start], np.int32)
+    for segment in itertools.chain(segments, [None]):
+        if segment:
+            unjudged.append(segment)
+            ids = np.concatenate([ids, segment.ids])
+        at = 0
+        for steps in _STEPS if segment is None else _STEPS[:1]:
+            while len(ids) - 1 - at >= steps:
+                yield ids[at : at + steps], ids[at + 1 : at + 1 + steps]
+                at += steps
+        ids = ids[at:]
+    if len(ids) > 1:
+        yield ids[:-1], ids[1:]
+
+
+class Lines:
+    """Reads many short texts side by side, each from a zero state."""
+
+    def __init__(self, model: Model, alternatives: int = 0) -> None:
+        self.window = model.window(_LINE_STEPS, _LANES)
+        self.decoder = _Decoder(model, _LINE_STEPS * _LANES, alternatives)
+
+    def verdicts(self, texts: Sequence[Ids], start: int) -> list[Verdicts]:
+        """What is made of each text [N]; ``start`` is the id before their first symbols."""
+        order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+        found: dict[int, Verdicts] = {}
+        for at in range(0, len(order), _LANES):
+            chosen = order[at : at + _LANES]
+            found |= zip(chosen, self._beside([texts[n] for n in chosen], start), strict=True)
+        return [found[n] for n in range(len(texts))]
+
+    def _beside(self, texts: list[Ids], start: int) -> list[Verdicts]:
+        lengths = np.array([len(text) for text in texts])
+        steps = self.window.seq_len
+        rounds = max(1, -(-int(lengths.max()) // steps))
+        ids = np.full((rounds * steps + 1, _LANES), start, np.int32)
+        for lane, text in enumerate(texts):
+            ids[1 : len(text) + 1, lane] = text
+        self.window.reset()
+        parts = []
+        for at in range(0, rounds * steps, steps):
+            counts = np.clip(lengths - at, 0, steps)
+            _, verdicts = _read(self.window, self.decoder, ids[at : at + steps + 1], counts)
+            places = [slice(e - n, e) for e, n in zip(np.cumsum(counts), counts, strict=True)]
+            parts.append([verdicts.part(place) for place in places])
+        return [Verdicts.joined(found) for found in zip(*parts, strict=True)]
+
+
+class Lanes:
+    """Reads one text in parts of the same length side by side, each from a zero state.
+
+    Several times as quick as ``LongText``; at the beginning of each part the context is lost.
+    """
+
+    def __init__(self, model: Model, count: int) -> None:
+        self.window = model.window(CHUNK, count)
+        self.decoder = _Decoder(model, CHUNK * count, 0)
+        self.ids = NumberFile(np.dtype(np.uint32))
+
+    def append(self, ids: Ids) -> None:
+        """More of the text; it is kept in a temporary file."""
+        self.ids.append(ids)
+
+    def verdicts(self, start: int) -> Iterator[tuple[Ids, Verdicts]]:
+        """Ids and what is made of them, in no order, and the text is forgotten."""
+        steps, lanes = self.window.seq_len, self.window.batch
+        bounds = cuts(0, len(self.ids), lanes)
+        self.window.reset()
+        for at in range(0, max(b - a for a, b in bounds), steps):
+            ids = np.full((steps + 1, lanes), start, np.int32)
+            for lane, (a, b) in enumerate(bounds):
+                begin, end = max(0, a + at - 1), min(b, a + at + steps)
+                read = self.ids.read(range(begin, max(begin, end)))
+                ids[begin - (a + at - 1) :, lane][: len(read)] = read
+            counts = np.array([max(0, min(steps, b - a - at)) for a, b in bounds])
+            yield _read(self.window, self.decoder, ids, counts)
+        self.ids = NumberFile(self.ids.dtype)
+
+
+def _read(window: Window, decoder: _Decoder, ids: Ids, counts: Numbers) -> tuple[Ids, Verdicts]:
+    """The ids [T+1, B] of a window and the symbol before it, of which so many count in each lane.
+
+    Gives those that count, a lane after the other, and what is made of them.
+    """
+    h = window.hidden(ids[:-1])
+    lanes = ids.shape[1]
+    rows = np.concatenate([np.arange(n) * lanes + lane for lane, n in enumerate(counts)])
+    targets = ids[1:].reshape(-1)[rows]
+    backend = window.backend
+    places = backend.to_device(rows, out=backend.empty(rows.shape, np.int64))
+    found = backend.map(lambda task: task(), decoder.tasks(h[places], targets))
+    return targets, Verdicts.joined(found)

@@ -44,7 +44,8 @@ def eval_(
     sort: Annotated[
         str,
         typer.Option(
-            help="Order of lines: as they come, or worst first.", metavar="text|surprisal"
+            help="Lines as they come, or the least or the most probable first.",
+            metavar="text|surprisal|score",
         ),
     ] = EvalConfig.sort,
     top: Annotated[int, typer.Option(help="Only the first lines; 0: all.")] = EvalConfig.top,
@@ -59,7 +60,8 @@ def eval_(
     not. The context is carried through a file.
 
     A file that cannot be scored is reported and the others are; the exit code is then that of the
-    first error. Surprisal is in bits per byte, of --nbest in all.
+    first error. Lines are compared by their bits per byte, unknown words being spelled out; those
+    of --nbest by their log-probability.
     """
     config = EvalConfig(per, nbest, reset, lanes, sort, top, alternatives)
     at_most_one({"--json": as_json, "--score-only": score_only, "--per": per != "file",

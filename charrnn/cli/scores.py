@@ -25,7 +25,7 @@ from charrnn.evaluation import Judged, Line, Score, by_line, signature
 from charrnn.text.corpus import decoded, expand
 
 #: Figures of a line.
-_OF_LINES = ("tokens", "unknown", "nats", "bits_per_byte", "bits_per_token", "perplexity")
+_OF_LINES = ("tokens", "unknown", "nats", "bits_per_byte", "bits_per_byte_spelled", "perplexity")
 
 
 class Batch:
@@ -72,7 +72,7 @@ class Batch:
         """A JSON object a line."""
         write(_line({"record": "model", **self.head}))
         found = self._judged_lines(files)
-        for name, line in self._ordered(found, key=lambda f: f[1].score.bits_per_byte):
+        for name, line in self._ordered(found, key=lambda f: f[1].score.bits_per_byte_spelled):
             figures = line.score.to_dict()
             record = {
                 "record": "line",
@@ -137,13 +137,14 @@ class Batch:
                     yield names.popleft(), float(judged.verdicts.nats.sum()), text
 
     def _ordered(self, found: Iterable[Any], key: Callable[[Any], float]) -> Iterable[Any]:
-        """As they come, or those with the largest key first; no more than are wanted."""
-        top = self.config.top
-        if self.config.sort == "text":
+        """As they come, or those with the largest or smallest key first; as many as are wanted."""
+        top, order = self.config.top, self.config.sort
+        if order == "text":
             return itertools.islice(found, top or None)
         if top:
-            return heapq.nlargest(top, found, key=key)
-        return sorted(found, key=key, reverse=True)
+            first = heapq.nlargest if order == "surprisal" else heapq.nsmallest
+            return first(top, found, key=key)
+        return sorted(found, key=key, reverse=order == "surprisal")
 
     # What is read
 

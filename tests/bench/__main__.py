@@ -6,12 +6,12 @@ import json
 import time
 from pathlib import Path
 
-from tests.bench import complete, encode, sample, startup, train
+from tests.bench import complete, encode, evaluate, sample, startup, train
 from tests.bench.harness import parser, run
 from tests.bench.machine import machine
 from tests.bench.table import Row
 
-SUBJECTS = (train, sample, startup, encode, complete)
+SUBJECTS = (train, sample, evaluate, startup, encode, complete)
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ import numpy as np
 
 from charrnn.backend import select_backend
 from charrnn.config import ModelConfig, SampleConfig, TrainConfig
+from charrnn.evaluation import Evaluator
 from charrnn.model import Model
 from charrnn.optim import Optimizer
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.rng import INIT, generator
 from charrnn.sampling import sample_ids
-from charrnn.text import Dataset, Ids, TrainingStream
+from charrnn.text import CharVocabulary, Dataset, Ids, TrainingStream
 from tests.bench.harness import Shape, median_time
 from tests.bench.rules import CLIP, LR, TEMPERATURE
 
@@ -127,6 +128,22 @@ def _rate_of_products(model: Model, seconds: float) -> float:
         backend.map(lambda n: backend.linear(left[n], weight, right[n]), range(backend.threads))
 
     return 2 * rows * depth * columns * backend.threads / median_time(multiply, seconds)
+
+
+def evaluate(
+    shape: dict[str, Any], parameters: str, text: str, lanes: int, seconds: float
+) -> dict[str, Any]:
+    """The loss of a text in nats, and the seconds that it takes to score it."""
+    model = _model(Shape(**shape), parameters)
+    characters = Path(text).read_text(encoding="utf-8")
+    vocabulary = CharVocabulary.of(characters)
+    evaluator = Evaluator(model, vocabulary, lanes=lanes)
+    score = evaluator.score([characters])
+    return {
+        "nats": score.nats,
+        "tokens": score.tokens,
+        "seconds": median_time(lambda: evaluator.score([characters]), seconds),
+    }
 
 
 def encode(path: str) -> float:

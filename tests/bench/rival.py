@@ -7,6 +7,7 @@ linear decoder; Adam in its fused form, which is the fastest on the CPU.
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,29 @@ def sample(
 
     greedy = [ids.item() for ids in text(likeliest)]
     return {"greedy": greedy, "seconds": median_time(lambda: text(draw), seconds)}
+
+
+@torch.no_grad()
+def evaluate(
+    shape: dict[str, Any], parameters: str, text: str, lanes: int, seconds: float
+) -> dict[str, Any]:
+    """As ours."""
+    model = LanguageModel(Shape(**shape), parameters).eval()
+    characters = Path(text).read_text(encoding="utf-8")
+    number = {symbol: n for n, symbol in enumerate(sorted(set(characters)), 1)}
+    ids = [number["\n"], *(number[symbol] for symbol in characters)]
+    starts = [(len(ids) - 1) * n // lanes for n in range(lanes + 1)]
+    parts = [torch.tensor(ids[a : b + 1]) for a, b in itertools.pairwise(starts)]
+    padded = nn.utils.rnn.pad_sequence(parts, padding_value=-1)
+
+    def loss() -> float:
+        logits, _ = model(padded[:-1].clamp(min=0), None)
+        losses = cross_entropy(logits.flatten(0, 1), padded[1:].flatten(), ignore_index=-1,
+                               reduction="none")  # fmt: skip
+        return float(losses.sum(dtype=torch.float64))
+
+    return {
+        "nats": loss(),
+        "tokens": len(characters),
+        "seconds": median_time(loss, seconds),
+    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-INIT, DROPOUT, STREAM, SAMPLE = range(4)
+INIT, DROPOUT, STREAM, SAMPLE, BOOTSTRAP = range(5)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:

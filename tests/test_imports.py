@@ -26,7 +26,7 @@ LAYERS = [
     {"model"},
     {"reading", "scoring"},
     {"optim", "sampling", "evaluation", "recipe"},
-    {"preflight", "checkpoint", "provenance", "completion"},
+    {"preflight", "checkpoint", "provenance", "completion", "comparison"},
     {"runs", "simulation"},
     {"training", "api"},
     {"cli"},

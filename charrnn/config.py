@@ -258,11 +258,18 @@ class EvalConfig(_Config):
         _between("--lanes", self.lanes, 1, 4096)
         _between("--top", self.top, 0, 2**31)
         _between("--alternatives", self.alternatives, 1, 1000)
-        whole = self.per == "file" and not self.by_line
+        whole = self.whole_files and self.reset == "file"
         _require(whole or self.lanes == 1, "--lanes", self.lanes, "only whole files are cut")
-        listed = self.per == "line" or self.nbest
-        _require(listed or self.sort == "text", "--sort", self.sort, "lines are: --per line")
-        _require(listed or not self.top, "--top", self.top, "lines are counted: --per line")
+        listed, lines = self.per == "line" or self.nbest, "it needs --per line or --nbest"
+        _require(listed or self.sort == "text", "--sort", self.sort, lines)
+        _require(listed or not self.top, "--top", self.top, lines)
+        shown = self.per == "token" or self.alternatives == EvalConfig.alternatives
+        _require(shown, "--alternatives", self.alternatives, "it needs --per token")
+
+    @property
+    def whole_files(self) -> bool:
+        """Whether figures are of files, not of what is in them."""
+        return self.per == "file" and not self.nbest
 
     @property
     def by_line(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -58,6 +59,12 @@ def say(text: str) -> None:
 def report(message: str) -> None:
     """An error on stderr, in one line."""
     print(f"charrnn: error: {escape(' '.join(message.split()))}", file=sys.stderr)
+
+
+def bars_are_wanted() -> bool:
+    """Whether stderr is a terminal that may be drawn on."""
+    dumb = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stderr.isatty() and not dumb
 
 
 def at_most_one(given: dict[str, bool]) -> None:

@@ -13,7 +13,7 @@ from charrnn.config import EvalConfig
 def eval_(
     files: Annotated[
         list[str],
-        typer.Argument(help="Text files, folders of them, .gz, or - for stdin.", metavar="{FILE}"),
+        typer.Argument(help="Text files, folders of them, .gz, or - for stdin.", metavar="FILE"),
     ],
     model: ModelOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object with all figures.")] = False,

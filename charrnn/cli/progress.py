@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import sys
 import time
@@ -14,7 +13,7 @@ from rich import filesize
 from rich.console import Console
 from tqdm import tqdm
 
-from charrnn.cli.console import escape, two_columns, write
+from charrnn.cli.console import bars_are_wanted, escape, two_columns, write
 from charrnn.cli.summary import layer_summary
 from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
 
@@ -92,8 +91,7 @@ class Progress:
         self.console.print(layer_summary(event.model, event.train.seq_len, event.train.batch_size))
         for note in event.notes:
             self._print(f"note: {escape(note)}")
-        dumb = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        if sys.stderr.isatty() and not dumb:
+        if bars_are_wanted():
             form = "{percentage:3.0f}%|{bar}| {desc}"
             self.bar = tqdm(total=1.0, bar_format=form, leave=False, dynamic_ncols=True)
 

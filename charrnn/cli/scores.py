@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import heapq
+import io
 import itertools
 import json
+import math
 import os
 import sys
 from collections import deque
@@ -18,7 +21,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from charrnn.api import LanguageModel
-from charrnn.cli.console import escape, report, say, write
+from charrnn.cli.console import bars_are_wanted, escape, report, say, write
 from charrnn.config import EvalConfig
 from charrnn.errors import CharrnnError, DataError
 from charrnn.evaluation import Judged, Line, Score, by_line, signature
@@ -26,6 +29,8 @@ from charrnn.text.corpus import decoded, expand
 
 #: Figures of a line.
 _OF_LINES = ("tokens", "unknown", "nats", "bits_per_byte", "bits_per_byte_spelled", "perplexity")
+
+_NARROWEST, _WIDEST = 110, 10_000  # columns of the table
 
 
 class Batch:
@@ -43,6 +48,8 @@ class Batch:
             "checkpoint": lm.checkpoint.sha256,
         }
         self.symbols = lm.vocabulary.tokens
+        # A bar would stand in the way of what is printed while a text is read.
+        self.bars = bars_are_wanted() and (config.whole_files or not sys.stdout.isatty())
         self.errors: list[CharrnnError] = []
         self.failed: list[dict[str, str]] = []
 
@@ -66,29 +73,29 @@ class Batch:
             named = [(s.name, score) for s, score in found]
             _table(named + [("all", total)] * (len(named) > 1))
         if not as_json:
-            say(f"{self.head['signature']}, checkpoint {self.head['checkpoint']}")
+            self._sign()
 
     def lines(self, files: Iterable[str]) -> None:
         """A JSON object a line."""
         write(_line({"record": "model", **self.head}))
         found = self._judged_lines(files)
-        for name, line in self._ordered(found, key=lambda f: f[1].score.bits_per_byte_spelled):
+        for source, line in self._ordered(found, lambda f: f[1].score.bits_per_byte_spelled):
             figures = line.score.to_dict()
             record = {
                 "record": "line",
-                "file": name,
+                "file": source.name,
                 "line": line.number,
-                "offset": line.offset,
+                "offset": source.start + line.offset,
                 "text": line.text.removesuffix("\n"),
                 **{key: figures[key] for key in _OF_LINES},
             }
             write(_line(record))
 
-    def _judged_lines(self, files: Iterable[str]) -> Iterator[tuple[str, Line]]:
+    def _judged_lines(self, files: Iterable[str]) -> Iterator[tuple[_Source, Line]]:
         for source in self._sources(files):
             with self._reported(source.name):
                 for line in by_line(self.evaluator.judged(source.pieces())):
-                    yield source.name, line
+                    yield source, line
 
     def tokens(self, files: Iterable[str]) -> None:
         """A JSON object a token."""
@@ -96,11 +103,11 @@ class Batch:
         for source in self._sources(files):
             with self._reported(source.name):
                 for judged in self.evaluator.judged(source.pieces()):
-                    write("".join(map(_line, self._token_records(source.name, judged))))
+                    write("".join(map(_line, self._token_records(source, judged))))
 
-    def _token_records(self, name: str, judged: Judged) -> Iterator[dict[str, Any]]:
+    def _token_records(self, source: _Source, judged: Judged) -> Iterator[dict[str, Any]]:
         segment, verdicts = judged
-        offsets = (segment.byte_ends - segment.bytes).tolist()
+        offsets = (source.start + segment.byte_ends - segment.bytes).tolist()
         ids, known = segment.ids.tolist(), segment.known.tolist()
         nats, ranks, entropies, others, p = (
             getattr(verdicts, field).tolist()
@@ -109,7 +116,7 @@ class Batch:
         for n in range(len(ids)):
             yield {
                 "record": "token",
-                "file": name,
+                "file": source.name,
                 "offset": offsets[n],
                 "text": segment.symbol(n),
                 "known": known[n],
@@ -125,8 +132,9 @@ class Batch:
     def hypotheses(self, files: Iterable[str]) -> None:
         """ID, log-probability in nats and text, between tabs."""
         found = self._judged_hypotheses(files)
-        for name, nats, text in self._ordered(found, key=lambda f: f[1]):
+        for name, nats, text in self._ordered(found, lambda f: f[1]):
             write(f"{name}\t{-nats:.6f}\t{text}\n")
+        self._sign()
 
     def _judged_hypotheses(self, files: Iterable[str]) -> Iterator[tuple[str, float, str]]:
         for source in self._sources(files):
@@ -146,13 +154,16 @@ class Batch:
             return first(top, found, key=key)
         return sorted(found, key=key, reverse=order == "surprisal")
 
+    def _sign(self) -> None:
+        say(f"{self.head['signature']}, checkpoint {self.head['checkpoint']}")
+
     # What is read
 
     def _sources(self, files: Iterable[str]) -> Iterator[_Source]:
         """Every file that is meant."""
         for given in files:
             with self._reported(given):
-                yield from map(_Source, expand(given))
+                yield from (_Source(name, self.bars) for name in expand(given))
 
     @contextmanager
     def _reported(self, name: str) -> Iterator[None]:
@@ -160,16 +171,23 @@ class Batch:
         try:
             yield
         except CharrnnError as error:
+            if not error.where.startswith(name):  # it was found in the text, and knows no more
+                where = f"{name}: {error.where}" if error.where else name
+                error = type(error)(error.what, where, error.remedy)
             report(str(error))
             self.errors.append(error)
             self.failed.append({"file": name, "error": str(error)})
 
 
 class _Source:
-    """A file; ``sha256`` is that of its bytes, decompressed, once it was read."""
+    """A file; ``sha256`` is that of its bytes, decompressed, once it was read.
 
-    def __init__(self, name: str) -> None:
-        self.name, self._digest = name, hashlib.sha256()
+    ``start`` is where its text begins: behind a byte-order mark.
+    """
+
+    def __init__(self, name: str, bar: bool) -> None:
+        self.name, self.bar, self.start = name, bar, 0
+        self._digest = hashlib.sha256()
 
     @property
     def sha256(self) -> str:
@@ -180,12 +198,15 @@ class _Source:
         notes: list[str] = []
         size = os.path.getsize(self.name) if os.path.isfile(self.name) else None  # noqa: PTH113, PTH202
         plain = not self.name.endswith(".gz")
-        empty = True
+        first, empty = True, True
         with tqdm(
             total=size if plain else None, unit="B", unit_scale=True, leave=False, delay=1,
-            disable=not sys.stderr.isatty(), desc=escape(self.name), dynamic_ncols=True,
+            disable=not self.bar, desc=escape(self.name), dynamic_ncols=True,
         ) as bar:  # fmt: skip
             for raw, piece in decoded(self.name, notes):
+                if first and raw.startswith(codecs.BOM_UTF8):
+                    self.start = len(codecs.BOM_UTF8)
+                first = False
                 self._digest.update(raw)
                 empty = empty and not piece
                 yield piece
@@ -205,15 +226,16 @@ def _texts_of(source: _Source, names: deque[str]) -> Iterator[str]:
             number += 1
             name, tab, text = line.partition("\t")
             if not tab:
-                raise DataError(
-                    "line without a tab", f"{source.name}, line {number}", "ID<tab>TEXT"
-                )
+                where = f"{source.name}, line {number}"
+                raise DataError("line without a tab", where, "lines are ID<tab>TEXT")
             names.append(name)
             yield f"{text}\n"
 
 
 def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    """JSON in UTF-8; what in a file's name is not is written as an escape."""
+    text = json.dumps(record, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _table(rows: list[tuple[str, Score]]) -> None:
@@ -222,17 +244,25 @@ def _table(rows: list[tuple[str, Score]]) -> None:
     columns: dict[str, Callable[[Score], str]] = {
         "tokens": lambda s: f"{s.tokens:,}",
         "unknown": lambda s: f"{100 * s.unknown_rate:.2f} %",
-        "nats/token": lambda s: f"{s.nats_per_token:.4f}",
-        "bits/char": lambda s: f"{s.bits_per_character:.4f}",
-        "bits/byte": lambda s: f"{s.bits_per_byte:.4f}",
-        "perplexity": lambda s: f"{s.perplexity:.2f}",
-        "of known": lambda s: f"{s.perplexity_known:.2f}",
+        "nats/token": lambda s: _decimal(s.nats_per_token, 4),
+        "bits/char": lambda s: _decimal(s.bits_per_character, 4),
+        "bits/byte": lambda s: _decimal(s.bits_per_byte, 4),
+        "perplexity": lambda s: _decimal(s.perplexity, 2),
+        "of known": lambda s: _decimal(s.perplexity_known, 2),
         "top-1": lambda s: f"{100 * s.accuracy[1]:.1f} %",
         "top-5": lambda s: f"{100 * s.accuracy[5]:.1f} %",
     }
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, score in rows:
-        table.add_row(escape(name), *(show(score) for show in columns.values()))
-    width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+        shown = escape(name).replace("\n", "\\n").replace("\t", "\\t")
+        table.add_row(shown, *(show(score) for show in columns.values()))
+    # A narrow terminal breaks the lines: better than figures cut off. A file takes any.
+    width = max(_NARROWEST, Console().width) if sys.stdout.isatty() else _WIDEST
+    page = io.StringIO()
+    Console(file=page, width=width, markup=False, emoji=False, color_system=None).print(table)
+    write(page.getvalue())
+
+
+def _decimal(x: float, digits: int) -> str:
+    return f"{x:.{digits}f}" if math.isfinite(x) else "-"

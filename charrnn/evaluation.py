@@ -169,7 +169,7 @@ def _ratio(a: float, b: float) -> float:
 
 
 def _exp(x: float) -> float:
-    return math.exp(x) if x < 700 else math.inf
+    return math.inf if x > 700 else math.exp(x)
 
 
 def _finite(x: float) -> float | None:
@@ -234,6 +234,7 @@ class Evaluator:
         """All of a text."""
         if not self.lanes:
             return sum(map(Score.of, self.judged(pieces)), Score())
+        self.lanes.forget()  # what is left of a text that broke off
         total = Score()
         for segment in cut.segments(pieces, self.vocabulary):
             total += Score.of_text(segment)

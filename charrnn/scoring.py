@@ -244,6 +244,10 @@ class Lanes:
     def __init__(self, model: Model, count: int) -> None:
         self.window = model.window(CHUNK, count)
         self.decoder = _Decoder(model, CHUNK * count, 0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin a new text."""
         self.ids = NumberFile(np.dtype(np.uint32))
 
     def append(self, ids: Ids) -> None:
@@ -263,7 +267,7 @@ class Lanes:
                 ids[begin - (a + at - 1) :, lane][: len(read)] = read
             counts = np.array([max(0, min(steps, b - a - at)) for a, b in bounds])
             yield _read(self.window, self.decoder, ids, counts)
-        self.ids = NumberFile(self.ids.dtype)
+        self.forget()
 
 
 def _read(window: Window, decoder: _Decoder, ids: Ids, counts: Numbers) -> tuple[Ids, Verdicts]:

@@ -93,11 +93,15 @@ def _judge(logits: Any, targets: Ids, k: int, found: Verdicts) -> None:
         found.p[...] = np.take_along_axis(e, found.others, 1) / total[:, None]
 
 
-class _Decoder:
+class Decoder:
     """From hidden states to verdicts, a part of the rows in each thread."""
 
-    def __init__(self, model: Model, rows: int, alternatives: int) -> None:
+    def __init__(
+        self, model: Model, rows: int, alternatives: int, temperature: float = 1.0
+    ) -> None:
+        """For at most so many rows at a time; logits are divided by the ``temperature``."""
         self.backend, self.alternatives = model.backend, alternatives
+        self.temperature = temperature
         weight, bias = model.weights["decoder.weight"], model.params["decoder.bias"]
         size = -(-rows // self.backend.threads)
         self.heads = [
@@ -115,9 +119,17 @@ class _Decoder:
     def _decode(self, head: Head, h: Array, targets: Ids) -> Verdicts:
         parts = [slice(at, at + head.chunk) for at in range(0, max(1, len(h)), head.chunk)]
         return Verdicts.joined(
-            judge(self.backend.to_host(head.logits(h[p])), targets[p], self.alternatives)
+            judge(
+                self.backend.to_host(head.logits(h[p])) / self.temperature,
+                targets[p],
+                self.alternatives,
+            )
             for p in parts
         )
+
+    def verdicts(self, h: Array, targets: Ids) -> Verdicts:
+        """All of it at once."""
+        return Verdicts.joined(self.backend.map(lambda task: task(), self.tasks(h, targets)))
 
 
 class LongText:
@@ -127,10 +139,10 @@ class LongText:
     next: so all threads have something to do, though every step waits for the one before it.
     """
 
-    def __init__(self, model: Model, alternatives: int = 0) -> None:
+    def __init__(self, model: Model, alternatives: int = 0, temperature: float = 1.0) -> None:
         self.backend = model.backend
         self.networks = {steps: model.window(steps, 1).parts[0] for steps in _STEPS}
-        self.decoder = _Decoder(model, _STEPS[0], alternatives)
+        self.decoder = Decoder(model, _STEPS[0], alternatives, temperature)
         self.states: States = []
 
     def verdicts(
@@ -140,17 +152,7 @@ class LongText:
         for network in self.networks.values():
             network.reset()
         self.states = [[state.copy() for state in s] for s in self.networks[_STEPS[0]].states]
-        unjudged: deque[Segment] = deque()
-        found: list[Verdicts] = []
-        count = 0
-        for verdicts in self._line(_windows(segments, start, unjudged)):
-            found.append(verdicts)
-            count += len(verdicts.nats)
-            while unjudged and count >= len(unjudged[0].ids):
-                segment, every = unjudged.popleft(), Verdicts.joined(found)
-                yield segment, every.part(slice(len(segment.ids)))
-                found = [every.part(slice(len(segment.ids), None))]
-                count -= len(segment.ids)
+        yield from regrouped(segments, start, _STEPS, self._line)
 
     def _line(self, windows: Iterable[tuple[Ids, Ids]]) -> Iterator[Verdicts]:
         """Windows one behind the other: each round, every layer reads one."""
@@ -183,23 +185,44 @@ class LongText:
         return h.reshape(len(h), -1).copy(), targets
 
 
-def _windows(
-    segments: Iterable[Segment], start: int, unjudged: deque[Segment]
-) -> Iterator[tuple[Ids, Ids]]:
-    """Inputs and targets: long ones, and at the end of the text short ones, the last cut off."""
-    ids = np.array([start], np.int32)
-    for segment in itertools.chain(segments, [None]):
-        if segment:
-            unjudged.append(segment)
-            ids = np.concatenate([ids, segment.ids])
-        at = 0
-        for steps in _STEPS if segment is None else _STEPS[:1]:
-            while len(ids) - 1 - at >= steps:
-                yield ids[at : at + steps], ids[at + 1 : at + 1 + steps]
-                at += steps
-        ids = ids[at:]
-    if len(ids) > 1:
-        yield ids[:-1], ids[1:]
+def regrouped(
+    segments: Iterable[Segment],
+    start: int,
+    steps: Sequence[int],
+    read: Callable[[Iterable[tuple[Ids, Ids]]], Iterator[Verdicts]],
+) -> Iterator[tuple[Segment, Verdicts]]:
+    """What ``read`` makes of windows, for each segment; ``start`` is the id before the first.
+
+    Windows have the first of ``steps``, at the end of the text the others, and the last what is
+    left.
+    """
+    unjudged: deque[Segment] = deque()
+
+    def windows() -> Iterator[tuple[Ids, Ids]]:
+        ids = np.array([start], np.int32)
+        for segment in itertools.chain(segments, [None]):
+            if segment:
+                unjudged.append(segment)
+                ids = np.concatenate([ids, segment.ids])
+            at = 0
+            for length in steps if segment is None else steps[:1]:
+                while len(ids) - 1 - at >= length:
+                    yield ids[at : at + length], ids[at + 1 : at + 1 + length]
+                    at += length
+            ids = ids[at:]
+        if len(ids) > 1:
+            yield ids[:-1], ids[1:]
+
+    found: list[Verdicts] = []
+    count = 0
+    for verdicts in read(windows()):
+        found.append(verdicts)
+        count += len(verdicts.nats)
+        while unjudged and count >= len(unjudged[0].ids):
+            segment, every = unjudged.popleft(), Verdicts.joined(found)
+            yield segment, every.part(slice(len(segment.ids)))
+            found = [every.part(slice(len(segment.ids), None))]
+            count -= len(segment.ids)
 
 
 class Lines:
@@ -207,7 +230,7 @@ class Lines:
 
     def __init__(self, model: Model, alternatives: int = 0) -> None:
         self.window = model.window(_LINE_STEPS, _LANES)
-        self.decoder = _Decoder(model, _LINE_STEPS * _LANES, alternatives)
+        self.decoder = Decoder(model, _LINE_STEPS * _LANES, alternatives)
 
     def verdicts(self, texts: Sequence[Ids], start: int) -> list[Verdicts]:
         """What is made of each text [N]; ``start`` is the id before their first symbols."""
@@ -243,7 +266,7 @@ class Lanes:
 
     def __init__(self, model: Model, count: int) -> None:
         self.window = model.window(CHUNK, count)
-        self.decoder = _Decoder(model, CHUNK * count, 0)
+        self.decoder = Decoder(model, CHUNK * count, 0)
         self.forget()
 
     def forget(self) -> None:
@@ -270,7 +293,7 @@ class Lanes:
         self.forget()
 
 
-def _read(window: Window, decoder: _Decoder, ids: Ids, counts: Numbers) -> tuple[Ids, Verdicts]:
+def _read(window: Window, decoder: Decoder, ids: Ids, counts: Numbers) -> tuple[Ids, Verdicts]:
     """The ids [T+1, B] of a window and the symbol before it, of which so many count in each lane.
 
     Gives those that count, a lane after the other, and what is made of them.
@@ -281,5 +304,4 @@ def _read(window: Window, decoder: _Decoder, ids: Ids, counts: Numbers) -> tuple
     targets = ids[1:].reshape(-1)[rows]
     backend = window.backend
     places = backend.to_device(rows, out=backend.empty(rows.shape, np.int64))
-    found = backend.map(lambda task: task(), decoder.tasks(h[places], targets))
-    return targets, Verdicts.joined(found)
+    return targets, decoder.verdicts(h[places], targets)

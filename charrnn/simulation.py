@@ -12,7 +12,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from charrnn.completion import Completer
 from charrnn.completion.request import fold, is_word_character
 from charrnn.errors import DataError
 from charrnn.text.tokens import Tokenizer
@@ -21,6 +23,12 @@ from charrnn.text.tokens import Tokenizer
 Suggest = Callable[[str, str, int], Sequence[str]]
 
 SLOTS = (1, 3, 5)
+
+#: What could be saved at most: keys that each word takes if it is always the first suggestion, at
+#: once or behind its first letter.
+CEILINGS = {"at_once": 1, "after_a_letter": 2}
+
+_SHARES = (0.5, 0.95, 0.99)
 
 
 @dataclass
@@ -62,6 +70,27 @@ class Typing:
         """Milliseconds that so large a share of the suggestions took at most."""
         ordered = sorted(self.seconds)
         return 1000 * ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, by the names that ``charrnn eval --completion --json`` gives them."""
+        return {
+            "words": self.words,
+            "recall": {str(k): self.recall(k) for k in SLOTS},
+            "mean_reciprocal_rank": self.mean_reciprocal_rank,
+            "keys_saved": {str(k): self.savings(k) for k in SLOTS},
+            "ceilings": {name: self.ceiling(keys) for name, keys in CEILINGS.items()},
+            "latency_ms": {f"p{100 * share:g}": self.latency(share) for share in _SHARES},
+        }
+
+
+def suggester(completer: Completer) -> Suggest:
+    """What a completer suggests to a typist."""
+
+    def suggest(before: str, typed: str, n: int) -> list[str]:
+        mode = "prefix" if typed else "auto"
+        return [s.text for s in completer.complete(before + typed, n, mode=mode).suggestions]
+
+    return suggest
 
 
 def simulate(lines: Iterable[str], suggest: Suggest, tokenizer: Tokenizer) -> Typing:

@@ -27,7 +27,7 @@ LAYERS = [
     {"reading", "scoring"},
     {"optim", "sampling", "evaluation", "recipe"},
     {"preflight", "checkpoint", "provenance", "completion", "comparison"},
-    {"runs", "simulation"},
+    {"runs", "simulation", "adaptation"},
     {"training", "api"},
     {"cli"},
     {"__main__"},

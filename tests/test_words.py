@@ -321,7 +321,7 @@ def test_text_without_space_for_too_long_is_refused(tokenizer, pieces, monkeypat
     monkeypatch.setattr("charrnn.text.words._LONGEST", 20)
     with pytest.raises(
         DataError,
-        match="20 characters without a line break or a space between words; use a model of characters",
+        match="20 characters without a line break or a space between words; use a model of char",
     ):
         stored(*pieces, tokenizer=tokenizer)
 

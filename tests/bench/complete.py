@@ -29,7 +29,7 @@ from charrnn.config import ModelConfig
 from charrnn.model import Model
 from charrnn.params import initial_values
 from charrnn.reading import Reading
-from charrnn.simulation import SLOTS, Suggest, Typing, simulate
+from charrnn.simulation import CEILINGS, SLOTS, Suggest, Typing, simulate, suggester
 from charrnn.text.tokens import TOKENIZERS, WORD, WORDS
 from charrnn.text.words import WordVocabulary
 from tests.bench.harness import ROOT, BenchError, Plan, parser, run, tell, undisturbed
@@ -129,16 +129,6 @@ def _wikitext(plan: Plan, corpus: Path, run: Path | None, folder: Path = Path())
     yield from _typing(name, *found, goal=goal)
 
 
-def suggester(completer: Completer) -> Suggest:
-    """What a completer suggests to a typist."""
-
-    def suggest(before: str, typed: str, n: int) -> list[str]:
-        mode = "prefix" if typed else "auto"
-        return [s.text for s in completer.complete(before + typed, n, mode=mode).suggestions]
-
-    return suggest
-
-
 class CountingReader:
     """An n-gram model in the place of a reader of contexts."""
 
@@ -174,7 +164,7 @@ def _typing(case: str, ours: Typing, theirs: Typing | None, goal: float) -> Rows
         yield Row("next word among the first", "%", sides, f"{case}: {k}",
                   [percent(ours.recall(k))], [percent(other.recall(k))], figure, goal,
                   f"{ours.words:,} words, MRR {ours.mean_reciprocal_rank:.3f}")  # fmt: skip
-    ceilings = " and ".join(f"{100 * ours.ceiling(keys):.1f}" for keys in (1, 2))
+    ceilings = " and ".join(f"{100 * ours.ceiling(keys):.1f}" for keys in CEILINGS.values())
     for slots in SLOTS:
         yield Row("keys saved", "%", sides, f"{case}: {slots} slots",
                   [percent(ours.savings(slots))], [percent(other.savings(slots))], figure, goal,

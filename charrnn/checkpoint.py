@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import secrets
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +29,8 @@ from charrnn.errors import (
     DivergedError,
     InputNotFoundError,
     InputOutputError,
-    OutputError,
 )
+from charrnn.files import write_atomically
 from charrnn.params import parameter_shapes
 from charrnn.text import NO_SUCH_FILE, CharVocabulary, Vocabulary
 
@@ -91,7 +89,7 @@ def save(checkpoint: Checkpoint, *paths: Path) -> None:
     """
     data = _to_bytes(checkpoint)
     for path in paths:
-        _write_atomically(path, data)
+        write_atomically(path, [data])
 
 
 def _to_bytes(checkpoint: Checkpoint) -> bytearray:
@@ -133,30 +131,6 @@ def _set_digest(data: bytearray, old: str, new: str) -> None:
     if at < 0:
         raise DataError("damaged checkpoint", remedy="it has no SHA-256")
     data[at : at + len(before)] = after
-
-
-def _write_atomically(path: Path, data: bytearray) -> None:
-    """A temporary file beside it, flushed to the disk, then renamed over it."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        file = temporary.open("xb")
-    except OSError as error:
-        raise OutputError("cannot create", path, error.strerror or str(error)) from None
-    try:
-        with file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise InputOutputError("cannot write", path, error.strerror or str(error)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Checkpoint:

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "charrnn"
 #: its own. ``charrnn`` itself, the public API, imports lazily.
 LAYERS = [
     {"charrnn", "errors"},
-    {"config", "rng"},
+    {"config", "rng", "files"},
     {"events", "pace"},
     {"text", "backend"},
     {"cells"},

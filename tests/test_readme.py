@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tests.support.readme import BLOCKS, README, program
 from tests.support.shell import ROOT, TALES, charrnn
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "corpora/README.md", "checkpoints/README.md"]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 #: ``$ command`` in a fenced block, with its continuation lines.
 COMMANDS = re.findall(r"^\$ (.+(?:\\\n.+)*)", README, re.MULTILINE)
@@ -24,12 +23,14 @@ RUNNABLE = [c for c in COMMANDS if "charrnn " in c and not any(name in c for nam
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder as the README's reader has it: the bundled corpus and a trained model."""
+    """As the README's reader has it, in short: the bundled texts, two logs, a trained model."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "corpora").mkdir()
     for name in ("tales.txt", "messages.txt"):
-        shutil.copy(TALES.with_name(name), folder / "corpora")
+        text = TALES.with_name(name).read_text(encoding="utf-8")[:50_000]
+        (folder / "corpora" / name).write_text(text, encoding="utf-8")
     (folder / "novel.txt").write_text(TALES.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    subprocess.run([sys.executable, "-c", program("logs.py")], cwd=folder, check=True)
     assert charrnn("train", "corpora/tales.txt", "--steps", "3", cwd=folder).code == 0
     return folder
 
@@ -45,7 +46,7 @@ def test_commands_work(folder, command):
     if "charrnn train" in quick and "--steps" not in quick:
         quick = quick.replace("charrnn train", "charrnn train --steps 3")
     program = shlex.join([sys.executable, "-m", "charrnn"])
-    quick = re.sub(r"charrnn (?=train|sample|complete|info)", f"{program} ", quick)
+    quick = re.sub(r"charrnn (?=train|sample|complete|eval|info)", f"{program} ", quick)
     subprocess.run(
         ["bash", "-o", "pipefail", "-c", quick],
         cwd=folder,
@@ -56,7 +57,7 @@ def test_commands_work(folder, command):
     )
 
 
-@pytest.mark.parametrize("name", ["train", "sample", "complete", "info"])
+@pytest.mark.parametrize("name", ["train", "sample", "complete", "eval", "info"])
 def test_help_blocks_are_the_programs(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     block = re.search(rf"```console\n\$ charrnn {name} --help\n(.+?)```", README, re.DOTALL)
@@ -66,9 +67,8 @@ def test_help_blocks_are_the_programs(name, monkeypatch):
 
 def test_python_blocks_run(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    blocks = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
-    assert blocks
-    for block in blocks:
+    assert BLOCKS
+    for block in BLOCKS:
         exec(re.sub(r"minutes=[\d.]+", "steps=3", block), {})
 
 
@@ -105,3 +105,11 @@ def test_exit_codes_are_those_of_the_errors():
     documented = set(map(int, re.findall(r"^\| (\d+) \|", README, re.MULTILINE)))
     raised = {kind.exit_code for kind in (CharrnnError, *CharrnnError.__subclasses__())}
     assert documented == {0, 1} | raised
+
+
+def test_the_figures_of_eval_are_those_that_are_documented():
+    from charrnn.evaluation import Score
+
+    table = re.search(r"^\| figure \|.+\n\|.+\n((?:\|.+\n)+)", README, re.MULTILINE)
+    named = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table[1].splitlines()]
+    assert {name for names in named for name in names} == set(Score().to_dict())

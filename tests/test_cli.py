@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from charrnn import __version__
-from tests.support.shell import ROOT, TALES, charrnn
+from tests.support.shell import ROOT, TALES, charrnn, popen
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -114,16 +114,6 @@ def test_what_was_not_foreseen_is_one_line_too(monkeypatch):
     assert found.code == 70
     assert "internal: ZeroDivisionError" in found.err
     assert "charrnn --debug info" in found.err
-
-
-def popen(*arguments, cwd) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "charrnn", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
 
 
 def test_an_interrupted_run_dies_by_the_signal_and_names_its_checkpoint(tmp_path):

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import shlex
 import subprocess
 import sys
-import termios
 from collections import Counter
 from dataclasses import fields
 from inspect import signature
-from pathlib import Path
 
 import pytest
 
 from charrnn.text.tokens import WORDS
-from tests.support.shell import ROOT, TALES, charrnn
+from tests.support.shell import ROOT, TALES, charrnn, on_terminal
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -367,33 +363,6 @@ def test_info_json_is_complete(shell, trained):
     assert facts["vocabulary"] == "".join(sorted(set(TEXT)))
     assert facts["corpus"]["sources"] == [str(TALES)]
     assert facts["counters"]["step"] == 30
-
-
-def on_terminal(arguments: list[str], cwd: Path, **environment: str) -> str:
-    """What a command writes to a terminal of 100 columns."""
-    leader, follower = pty.openpty()
-    termios.tcsetwinsize(follower, (30, 100))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "charrnn", *arguments],
-        cwd=cwd,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | environment,
-    )
-    os.close(follower)
-    received = b""
-    while select.select([leader], [], [], 60)[0]:
-        try:
-            block = os.read(leader, 65536)
-        except OSError:  # Linux says so when the other side is gone
-            break
-        if not block:
-            break
-        received += block
-    os.close(leader)
-    assert process.wait(30) == 0
-    return received.decode()
 
 
 def test_training_on_a_terminal_shows_a_bar(tmp_path):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pty
+import select
+import subprocess
 import sys
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -53,3 +57,41 @@ def _code(arguments: tuple[str, ...]) -> int:
 def _text(stream: io.TextIOWrapper) -> str:
     stream.flush()
     return stream.buffer.getvalue().decode(errors="surrogateescape")  # type: ignore[attr-defined]
+
+
+def popen(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
+    """``charrnn ARGUMENTS`` as a process of its own, its output in pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "charrnn", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def on_terminal(arguments: list[str], cwd: Path, **environment: str) -> str:
+    """What a command writes to a terminal of 100 columns."""
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (30, 100))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charrnn", *arguments],
+        cwd=cwd,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | environment,
+    )
+    os.close(follower)
+    received = b""
+    while select.select([leader], [], [], 60)[0]:
+        try:
+            block = os.read(leader, 65536)
+        except OSError:  # Linux says so when the other side is gone
+            break
+        if not block:
+            break
+        received += block
+    os.close(leader)
+    assert process.wait(30) == 0
+    return received.decode()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,29 +41,35 @@ class Difference:
         return {**asdict(self), "better": self.better}
 
 
-def compare(first: Iterable[Line], second: Iterable[Line], seed: int) -> Difference:
+class Pair(NamedTuple):
+    """What two models make of one line: bits, and the bytes that it has."""
+
+    first: float
+    second: float
+    bytes: int
+
+    @classmethod
+    def of(cls, first: Line, second: Line) -> Pair:
+        """Unknown symbols are charged for."""
+        bits = [(line.score.nats + line.score.spelling) / math.log(2) for line in (first, second)]
+        return cls(*bits, max(first.score.text_bytes, second.score.text_bytes))
+
+
+def compare(lines: Sequence[Pair], seed: int) -> Difference:
     """A paired bootstrap over lines (Efron & Tibshirani 1993; Koehn 2004).
 
     Lines are drawn with replacement, as many as there are, each with what both models make of it:
     so what is hard for either does not count as a difference. Raises ``DataError`` for less than
     two lines.
     """
-    bits, sizes = [], []
-    for a, b in zip(first, second, strict=True):
-        bits.append((_bits(a), _bits(b)))
-        sizes.append(max(a.score.text_bytes, b.score.text_bytes))
-    if len(sizes) < 2:
+    n = len(lines)
+    if n < 2:
         raise DataError("text of a single line", remedy="a comparison needs several")
-    differences, weights = np.diff(bits, axis=1)[:, 0] * -1, np.array(sizes, float)
-    rng, n = generator(seed, BOOTSTRAP), len(sizes)
-    found = np.empty(RESAMPLES)
+    first, second, sizes = np.array(lines, float).T
+    rng, found = generator(seed, BOOTSTRAP), np.empty(RESAMPLES)
     for draw in range(RESAMPLES):
-        lines = rng.integers(0, n, n)
-        found[draw] = differences[lines].sum() / weights[lines].sum()
+        drawn = rng.integers(0, n, n)
+        found[draw] = (first - second)[drawn].sum() / sizes[drawn].sum()
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(found, [tail, 1 - tail]).tolist()
-    return Difference(float(differences.sum() / weights.sum()), low, high, n, seed)
-
-
-def _bits(line: Line) -> float:
-    return (line.score.nats + line.score.spelling) / math.log(2)
+    return Difference(float((first - second).sum() / sizes.sum()), low, high, n, seed)

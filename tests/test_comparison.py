@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.comparison import RESAMPLES, compare
+from charrnn.comparison import RESAMPLES, Difference, Pair
+from charrnn.comparison import compare as compare_pairs
 from charrnn.errors import DataError
 from charrnn.evaluation import Line, Score
 
@@ -20,6 +21,10 @@ def lines(bits: list[float], sizes: list[int] | None = None, spelling: float = 0
         for b, size in zip(bits, sizes, strict=True)
     ]
     return [Line(n, 0, "", score) for n, score in enumerate(scores, 1)]
+
+
+def compare(first: list[Line], second: list[Line], seed: int) -> Difference:
+    return compare_pairs([Pair.of(a, b) for a, b in zip(first, second, strict=True)], seed)
 
 
 def test_the_difference_is_that_of_all_bits_over_all_bytes():

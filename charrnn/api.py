@@ -18,6 +18,7 @@ from charrnn.evaluation import Evaluator, Score
 from charrnn.model import Model
 from charrnn.runs import find_checkpoint
 from charrnn.sampling import read_prompt, sample_text
+from charrnn.scoring import LongText
 
 if TYPE_CHECKING:
     from charrnn.completion import Completer, Completion
@@ -144,3 +145,15 @@ class LanguageModel:
         return Evaluator(
             self.model, self.vocabulary, lines=lines, lanes=lanes, alternatives=alternatives
         )
+
+    def scaled_evaluator(self, temperature: float) -> Evaluator:
+        """With logits divided by a temperature."""
+        reader = LongText(self.model, temperature=temperature)
+        return Evaluator(self.model, self.vocabulary, reader=reader)
+
+    def dynamic_evaluator(self, lr: float | None = None) -> Evaluator:
+        """With a model that learns from each text it scores: see ``adaptation.DynamicText``."""
+        from charrnn.adaptation import DECAY, RATES, DynamicText
+
+        reader = DynamicText(self.model, lr or RATES[self.config.level], DECAY)
+        return Evaluator(self.model, self.vocabulary, reader=reader)

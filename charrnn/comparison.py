@@ -51,8 +51,8 @@ class Pair(NamedTuple):
     @classmethod
     def of(cls, first: Line, second: Line) -> Pair:
         """Unknown symbols are charged for."""
-        bits = [(line.score.nats + line.score.spelling) / math.log(2) for line in (first, second)]
-        return cls(*bits, max(first.score.text_bytes, second.score.text_bytes))
+        a, b = ((line.score.nats + line.score.spelling) / math.log(2) for line in (first, second))
+        return cls(a, b, max(first.score.text_bytes, second.score.text_bytes))
 
 
 def compare(lines: Sequence[Pair], seed: int) -> Difference:

@@ -240,7 +240,9 @@ class EvalConfig(_Config):
 
     ``reset``: where the state starts from zero. ``lanes``: parts of a text that are read side by
     side. ``nbest``, lines that are an ID and a text, are reset as lines are. ``sort`` and ``top``
-    are of lines, ``alternatives`` of tokens.
+    are of lines, ``alternatives`` of tokens. Figures of files are also given as they would be with
+    a temperature that is fitted on the file ``temperature_fit``, and if the model learned from the
+    text after it was scored, ``dynamic``, at a rate ``dynamic_lr`` or, if 0, one of its own.
     """
 
     per: str = "file"
@@ -250,6 +252,9 @@ class EvalConfig(_Config):
     sort: str = "text"
     top: int = 0
     alternatives: int = 3
+    temperature_fit: str = ""
+    dynamic: bool = False
+    dynamic_lr: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("--per", self.per, PER)
@@ -258,8 +263,15 @@ class EvalConfig(_Config):
         _between("--lanes", self.lanes, 1, 4096)
         _between("--top", self.top, 0, 2**31)
         _between("--alternatives", self.alternatives, 1, 1000)
+        _between("--dynamic-lr", self.dynamic_lr, 0, 100)
         whole = self.whole_files and self.reset == "file"
         _require(whole or self.lanes == 1, "--lanes", self.lanes, "only whole files are cut")
+        plain = whole and self.lanes == 1
+        adapts = {"--dynamic": self.dynamic, "--temperature-fit": self.temperature_fit != ""}
+        for option, given in adapts.items():
+            _require(plain or not given, option, "", "it is of whole files, read in one lane")
+        rated = self.dynamic or not self.dynamic_lr
+        _require(rated, "--dynamic-lr", self.dynamic_lr, "it needs --dynamic")
         listed, lines = self.per == "line" or self.nbest, "it needs --per line or --nbest"
         _require(listed or self.sort == "text", "--sort", self.sort, lines)
         _require(listed or not self.top, "--top", self.top, lines)

@@ -13,7 +13,7 @@ import numpy as np
 from charrnn import __version__
 from charrnn.config import ModelConfig
 from charrnn.model import CHUNK, Model
-from charrnn.scoring import Lanes, Lines, LongText, Verdicts
+from charrnn.scoring import Lanes, Lines, LongText, TextReader, Verdicts
 from charrnn.text import UNKNOWN, Ids, Vocabulary, scoring_lanes
 from charrnn.text import segments as cut
 from charrnn.text.segments import Segment
@@ -208,15 +208,19 @@ class Evaluator:
         lines: bool = False,
         lanes: int = 1,
         alternatives: int = 0,
+        reader: TextReader | None = None,
     ) -> None:
         """``lines``: from a zero state in every line. ``alternatives``: see ``scoring.judge``.
 
         ``lanes`` > 1: only in ``score``, a text is cut into as many parts of the same length.
+        ``reader``: what reads texts, if neither.
         """
         self.model, self.vocabulary = model, vocabulary
         self.lanes = Lanes(model, lanes) if lanes > 1 else None
         self.lines = Lines(model, alternatives) if lines else None
-        self.long = None if lines or lanes > 1 else LongText(model, alternatives)
+        if reader is None and not lines and lanes == 1:
+            reader = LongText(model, alternatives)
+        self.long = reader
 
     def judged(self, pieces: Iterable[str]) -> Iterator[Judged]:
         """A text that comes in pieces, in parts, in order."""

@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -132,8 +132,17 @@ class Decoder:
         return Verdicts.joined(self.backend.map(lambda task: task(), self.tasks(h, targets)))
 
 
+class TextReader(Protocol):
+    """Reads one text of any length from its beginning on."""
+
+    def verdicts(
+        self, segments: Iterable[Segment], start: int
+    ) -> Iterator[tuple[Segment, Verdicts]]:
+        """What is made of each segment; ``start`` is the id before the first symbol."""
+
+
 class LongText:
-    """Reads one text of any length from its beginning on, the context never cut.
+    """Reads a text with the model as it is, the context never cut.
 
     The text is cut into windows of time. A layer reads a window while the one below it reads the
     next: so all threads have something to do, though every step waits for the one before it.
@@ -158,7 +167,7 @@ class LongText:
         """Windows one behind the other: each round, every layer reads one."""
         layers = len(self.states)
         waiting: list[Any] = [None] * (layers + 1)
-        for window in itertools.chain(windows, [None] * (layers + 1)):
+        for window in itertools.chain(windows, [None] * layers):
             waiting[0] = window
             tasks: list[Callable[[], Any]] = []
             tasks += [partial(self._layer, n, work) for n, work in enumerate(waiting[:-1]) if work]
@@ -245,14 +254,15 @@ class Lines:
         lengths = np.array([len(text) for text in texts])
         steps = self.window.seq_len
         rounds = max(1, -(-int(lengths.max()) // steps))
-        ids = np.full((rounds * steps + 1, _LANES), start, np.int32)
-        for lane, text in enumerate(texts):
-            ids[1 : len(text) + 1, lane] = text
+        ids = np.full((steps + 1, _LANES), start, np.int32)
         self.window.reset()
         parts = []
         for at in range(0, rounds * steps, steps):
             counts = np.clip(lengths - at, 0, steps)
-            _, verdicts = _read(self.window, self.decoder, ids[at : at + steps + 1], counts)
+            for lane, text in enumerate(texts):
+                ids[1 : counts[lane] + 1, lane] = text[at : at + steps]
+            _, verdicts = _read(self.window, self.decoder, ids, counts)
+            ids[0] = ids[-1]
             places = [slice(e - n, e) for e, n in zip(np.cumsum(counts), counts, strict=True)]
             parts.append([verdicts.part(place) for place in places])
         return [Verdicts.joined(found) for found in zip(*parts, strict=True)]

@@ -67,11 +67,12 @@ def bars_are_wanted() -> bool:
     return sys.stderr.isatty() and not dumb
 
 
-def at_most_one(given: dict[str, bool]) -> None:
-    """Raise ``UsageError`` where several of these options are given."""
+def at_most_one(given: dict[str, bool]) -> str:
+    """The one of these options that is given, if any; raises ``UsageError`` for several."""
     names = [name for name, there in given.items() if there]
     if len(names) > 1:
         raise UsageError("options that exclude each other", " and ".join(names))
+    return "".join(names)
 
 
 def load_model(model: Path | None, device: str) -> LanguageModel:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, ModelOption, at_most_one, load_model
+from charrnn.cli.console import (
+    DeviceOption,
+    ModelOption,
+    at_most_one,
+    bars_are_wanted,
+    load_model,
+)
 from charrnn.config import EvalConfig
 
 
@@ -52,6 +60,35 @@ def eval_(
     alternatives: Annotated[
         int, typer.Option(help="Likeliest symbols that are shown of each token.")
     ] = EvalConfig.alternatives,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="A second model: which is better, how sure is that?", metavar="MODEL"),
+    ] = None,
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Also: figures if it learned from what it has scored."),
+    ] = EvalConfig.dynamic,
+    dynamic_lr: Annotated[
+        float,
+        typer.Option(help="Learning rate of that. [default: from the level]", show_default=False),
+    ] = EvalConfig.dynamic_lr,
+    temperature_fit: Annotated[
+        str,
+        typer.Option(
+            help="Also: figures with the temperature that suits this text best.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = EvalConfig.temperature_fit,
+    completion: Annotated[
+        bool,
+        typer.Option("--completion", help="What suggestions save someone who types these texts."),
+    ] = False,
+    heat: Annotated[bool, typer.Option("--heat", help="The texts, coloured by surprisal.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="The same as a web page, with more to see.", metavar="FILE"),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Score texts: perplexity, bits per character and byte, how often a symbol was foreseen.
@@ -63,19 +100,45 @@ def eval_(
     first error. Lines are compared by their bits per byte, unknown words being spelled out; those
     of --nbest by their log-probability.
     """
-    config = EvalConfig(per, nbest, reset, lanes, sort, top, alternatives)
-    at_most_one({"--json": as_json, "--score-only": score_only, "--per": per != "file",
-                 "--nbest": nbest})  # fmt: skip
-    from charrnn.cli.scores import Batch
+    config = EvalConfig(
+        per, nbest, reset, lanes, sort, top, alternatives, temperature_fit, dynamic, dynamic_lr
+    )
+    view = at_most_one({
+        "--score-only": score_only, "--per": per != "file", "--nbest": nbest, "--heat": heat,
+        "--html": html is not None, "--compare": compare is not None, "--completion": completion,
+    })  # fmt: skip
+    if view:
+        for option, given, but in (
+            ("--json", as_json, ("--compare", "--completion")),
+            ("--lanes", lanes > 1, ("--score-only",)),
+            ("--dynamic", dynamic, ()),
+            ("--temperature-fit", temperature_fit != "", ()),
+        ):
+            at_most_one({option: given, view: view not in but})
 
-    batch = Batch(load_model(model, device), config)
-    if nbest:
-        batch.hypotheses(files)
+    from charrnn.cli import records, scores, studies
+    from charrnn.cli.sources import Sources
+
+    lm = load_model(model, device)
+    # A bar would stand in the way of what is printed while a text is read.
+    listed = not config.whole_files or heat
+    sources = Sources(files, bars=bars_are_wanted() and not (listed and sys.stdout.isatty()))
+    if compare is not None:
+        both = (lm, load_model(compare, device))
+        studies.show_comparison(both, config, sources, as_json=as_json)
+    elif completion:
+        studies.show_completion(lm, config, sources, as_json=as_json)
+    elif heat:
+        studies.show_heat(lm, config, sources)
+    elif html is not None:
+        studies.write_page(lm, config, sources, html)
+    elif nbest:
+        records.show_hypotheses(lm, config, sources)
     elif per == "line":
-        batch.lines(files)
+        records.show_lines(lm, config, sources)
     elif per == "token":
-        batch.tokens(files)
+        records.show_tokens(lm, config, sources)
     else:
-        batch.files(files, as_json=as_json, score_only=score_only)
-    if batch.errors:
-        raise typer.Exit(batch.errors[0].exit_code)
+        scores.show_scores(lm, config, sources, as_json=as_json, score_only=score_only)
+    if sources.errors:
+        raise typer.Exit(sources.errors[0].exit_code)

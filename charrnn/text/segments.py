@@ -58,15 +58,26 @@ class Segment(NamedTuple):
 
 def lines(pieces: Iterable[str], vocabulary: Vocabulary) -> Iterator[Segment]:
     """A text that comes in pieces, line by line, each split for itself."""
-    rest, at = "", 0
-    for piece in itertools.chain(pieces, [None]):
-        *whole, rest = (rest + (piece or "")).split("\n")
-        for line in [f"{text}\n" for text in whole] + [rest] * (piece is None):
-            ids, ends, _ = vocabulary.located(line, last=True)
-            places = at + _byte_ends(line)
-            if len(ids):
-                yield Segment(line[: ends[-1]], ids, ends, places[ends - 1], at)
-            at = int(places[-1]) if line else at
+    at = 0
+    for line in whole_lines(pieces):
+        ids, ends, _ = vocabulary.located(line, last=True)
+        places = at + _byte_ends(line)
+        if len(ids):
+            yield Segment(line[: ends[-1]], ids, ends, places[ends - 1], at)
+        at = int(places[-1])
+
+
+def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that comes in pieces, with their line breaks."""
+    begun: list[str] = []  # of a line that is joined once, however long it is
+    for piece in pieces:
+        *whole, rest = piece.split("\n")
+        for end in whole:
+            yield "".join([*begun, end, "\n"])
+            begun = []
+        begun.append(rest)
+    if last := "".join(begun):
+        yield last
 
 
 def segments(pieces: Iterable[str], vocabulary: Vocabulary) -> Iterator[Segment]:

@@ -1,0 +1,134 @@
+"""Two models compared, a typist helped, a text coloured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from charrnn.api import LanguageModel
+from charrnn.cli.console import write
+from charrnn.cli.page import page, print_heat
+from charrnn.cli.sources import Source, Sources
+from charrnn.cli.tables import about, decimal, json_line, percent, print_table, sign
+from charrnn.comparison import Difference, Pair, compare
+from charrnn.config import EvalConfig
+from charrnn.evaluation import Judged, Score, by_line
+from charrnn.files import write_atomically
+from charrnn.simulation import SLOTS, simulate, suggester
+from charrnn.text.segments import whole_lines
+from charrnn.text.tokens import TOKENIZERS, WORDS
+
+_SEED = 0  # of the bootstrap
+
+
+def show_comparison(
+    models: tuple[LanguageModel, LanguageModel],
+    config: EvalConfig,
+    sources: Sources,
+    *,
+    as_json: bool,
+) -> None:
+    """Figures of both, and the difference with its interval."""
+    evaluators = [lm.evaluator(lines=config.by_line) for lm in models]
+    totals, pairs = [Score(), Score()], list[Pair]()
+    for source in sources:
+        with sources.reported(source.name):
+            both = (source, source.again())
+            lines = [by_line(evaluator.judged(text.pieces()))
+                     for evaluator, text in zip(evaluators, both, strict=True)]  # fmt: skip
+            found, scores = [], [Score(), Score()]
+            for pair in zip(*lines, strict=True):
+                found.append(Pair.of(*pair))
+                scores = [score + line.score for score, line in zip(scores, pair, strict=True)]
+            pairs += found
+            totals = [total + score for total, score in zip(totals, scores, strict=True)]
+    if not pairs:
+        return
+    difference = compare(pairs, _SEED)
+    if as_json:
+        described = [{**about(lm, config), "total": total.to_dict()}
+                     for lm, total in zip(models, totals, strict=True)]  # fmt: skip
+        write(json_line({"models": described, "difference": difference.to_dict(),
+                         "errors": sources.failed}))  # fmt: skip
+        return
+    print_table(
+        ["model", "tokens", "unknown", "perplexity", "bits/byte, spelled"],
+        [[name, f"{t.tokens:,}", f"{100 * t.unknown_rate:.2f} %", decimal(t.perplexity, 2),
+          decimal(t.bits_per_byte_spelled, 4)]
+         for name, t in zip(("first", "second"), totals, strict=True)],
+    )  # fmt: skip
+    write(_in_words(difference))
+    for lm in models:
+        sign(lm, config)
+
+
+def _in_words(d: Difference) -> str:
+    better = {"first": "the first is better", "second": "the second is better"}
+    verdict = better.get(d.better, "that is no difference")
+    return (
+        f"difference {d.bits_per_byte:+.4f} bits/byte, {100 * d.confidence:g} % from {d.low:+.4f} "
+        f"to {d.high:+.4f} ({d.lines:,} lines): {verdict}\n"
+    )
+
+
+def show_completion(
+    lm: LanguageModel, config: EvalConfig, sources: Sources, *, as_json: bool
+) -> None:
+    """What suggestions save a typist who writes these texts."""
+    tokenizer = TOKENIZERS.get(lm.vocabulary.tokenizer, WORDS)
+
+    def lines() -> Iterator[str]:
+        for source in sources:
+            with sources.reported(source.name):
+                yield from whole_lines(source.pieces())
+
+    typing = simulate(lines(), suggester(lm.completer), tokenizer)
+    if as_json:
+        write(json_line({**about(lm, config), "completion": typing.to_dict(),
+                         "errors": sources.failed}))  # fmt: skip
+        return
+    print_table(
+        ["suggestions", "next word", "keys saved"],
+        [[f"{k}", percent(typing.recall(k)), percent(typing.savings(k))] for k in SLOTS],
+    )
+    found = typing.to_dict()
+    ceilings, latency = found["ceilings"], found["latency_ms"]
+    spread = ", ".join(f"{name} {ms:.1f}" for name, ms in latency.items())
+    write(
+        f"{typing.words:,} words, mean reciprocal rank {typing.mean_reciprocal_rank:.3f}; "
+        f"at most {percent(ceilings['at_once'])} of the keys could be saved, "
+        f"{percent(ceilings['after_a_letter'])} if each word took a letter; "
+        f"a keystroke takes {spread} ms\n"
+    )
+    sign(lm, config)
+
+
+def show_heat(lm: LanguageModel, config: EvalConfig, sources: Sources) -> None:
+    """Texts on the terminal, coloured by surprisal."""
+    evaluator = lm.evaluator(lines=config.by_line)
+    console = Console(highlight=False, markup=False, emoji=False)
+    for source in sources:
+        with sources.reported(source.name):
+            print_heat(evaluator.judged(source.pieces()), console)
+    sign(lm, config)
+
+
+def write_page(lm: LanguageModel, config: EvalConfig, sources: Sources, path: Path) -> None:
+    """Texts coloured by surprisal, as a web page."""
+    evaluator = lm.evaluator(lines=config.by_line, alternatives=EvalConfig.alternatives)
+    head = about(lm, config)
+    note = f"{head['signature']}, checkpoint {head['checkpoint']}"
+
+    def texts() -> Iterator[tuple[str, Iterator[Judged]]]:
+        for source in sources:
+            yield source.name, parts(source)
+
+    def parts(source: Source) -> Iterator[Judged]:
+        with sources.reported(source.name):
+            yield from evaluator.judged(source.pieces())
+
+    pieces = page("Surprisal", note, texts(), lm.vocabulary.tokens)
+    write_atomically(path, (piece.encode() for piece in pieces))
+    write(f"{path}\n")

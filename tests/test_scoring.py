@@ -16,7 +16,7 @@ from charrnn.scoring import Lanes, Lines, LongText, Verdicts, judge
 from charrnn.text import CharVocabulary
 from charrnn.text.segments import Segment
 from tests.support.stacks import cells, exact, layers
-from tests.support.strict_device import DeviceArray, StrictBackend
+from tests.support.strict_device import StrictBackend
 from tests.support.tiny import expected, softmax, tiny_model
 
 ALPHABET = CharVocabulary("\nabcdefg")
@@ -25,16 +25,6 @@ IDS = np.random.default_rng(0).integers(0, len(ALPHABET), size=2500, dtype=np.in
 
 #: The device's stand-in too: what is read must be copied to the host where it is said so.
 backends = pytest.mark.parametrize("backend", ["numpy", "fused", "fused-2", "strict"])
-
-
-@pytest.fixture(autouse=True)
-def copies(monkeypatch):
-    """On the device, as CuPy's arrays can be."""
-
-    def copy(array):
-        return DeviceArray(array.array.copy())
-
-    monkeypatch.setattr(DeviceArray, "copy", copy, raising=False)
 
 
 @functools.cache

@@ -103,6 +103,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def fill(self, value: float) -> None:
         self.array.fill(value)
 
+    def copy(self) -> DeviceArray:
+        return _wrap(self.array.copy())
+
 
 class _Module:
     """What the core sees as ``xp``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 from charrnn.backend import Array
 from charrnn.layers import Head, States
 from charrnn.model import CHUNK, Model, Window
+from charrnn.network import Network
 from charrnn.params import cuts
 from charrnn.text import Ids
 from charrnn.text.segments import Segment
@@ -144,13 +146,17 @@ class TextReader(Protocol):
 class LongText:
     """Reads a text with the model as it is, the context never cut.
 
-    The text is cut into windows of time. A layer reads a window while the one below it reads the
-    next: so all threads have something to do, though every step waits for the one before it.
+    The text is cut into windows of time, and the work on each into stages: of every layer the input
+    products, then the steps; last the decoder. While a window is at one stage, the next one is at
+    the stage before: so all threads have something to do, though every step waits for the last.
     """
 
     def __init__(self, model: Model, alternatives: int = 0, temperature: float = 1.0) -> None:
         self.backend = model.backend
-        self.networks = {steps: model.window(steps, 1).parts[0] for steps in _STEPS}
+        # By turns, so that a window's buffers are left alone until it is two stages further.
+        self.networks = {
+            steps: [model.window(steps, 1).parts[0] for _ in range(2)] for steps in _STEPS
+        }
         self.decoder = Decoder(model, _STEPS[0], alternatives, temperature)
         self.states: States = []
 
@@ -158,40 +164,60 @@ class LongText:
         self, segments: Iterable[Segment], start: int
     ) -> Iterator[tuple[Segment, Verdicts]]:
         """What is made of each segment; ``start`` is the id before the first symbol."""
-        for network in self.networks.values():
-            network.reset()
-        self.states = [[state.copy() for state in s] for s in self.networks[_STEPS[0]].states]
-        yield from regrouped(segments, start, _STEPS, self._line)
+        network = self.networks[_STEPS[0]][0]
+        network.reset()
+        self.states = [[state.copy() for state in scan] for scan in network.states]
+        yield from regrouped(segments, start, _STEPS, self._in_stages)
 
-    def _line(self, windows: Iterable[tuple[Ids, Ids]]) -> Iterator[Verdicts]:
-        """Windows one behind the other: each round, every layer reads one."""
-        layers = len(self.states)
-        waiting: list[Any] = [None] * (layers + 1)
-        for window in itertools.chain(windows, [None] * layers):
-            waiting[0] = window
-            tasks: list[Callable[[], Any]] = []
-            tasks += [partial(self._layer, n, work) for n, work in enumerate(waiting[:-1]) if work]
-            if waiting[-1]:
-                tasks += self.decoder.tasks(*waiting[-1])
+    def _in_stages(self, windows: Iterable[tuple[Ids, Ids]]) -> Iterator[Verdicts]:
+        """Each round, every window that is being read gets one stage further."""
+        stages = 2 * len(self.states) + 1
+        works = map(self._work, itertools.count(), windows)
+        line: deque[_Work | None] = deque([None] * stages, stages)  # by the stage that comes next
+        for work in itertools.chain(works, [None] * (stages - 1)):
+            line.appendleft(work)
+            *running, _ = enumerate(line)
+            running.sort(key=lambda place: place[0] % 2 == 0)  # what takes longest begins first
+            tasks: list[Callable[[], Any]] = [
+                partial(self._stage, work, stage) for stage, work in running if work
+            ]
+            done = line[-1]
+            done = line[-1]
+            if done:
+                tasks += self.decoder.tasks(done.h, done.targets)
             results = self.backend.map(lambda task: task(), tasks)
-            read = iter(results)
-            waiting[1:] = [next(read) if work else None for work in waiting[:-1]]
-            if rest := list(read):
-                yield Verdicts.joined(rest)
+            if done:
+                yield Verdicts.joined(r for r in results if r is not None)
 
-    def _layer(self, layer: int, work: tuple[Any, Ids]) -> tuple[Array, Ids]:
-        """One layer over one window: ids [N], or the h [T, H] below -> h [T, H]."""
-        x, targets = work
-        network = self.networks[_STEPS[len(targets) < _STEPS[0]]]
-        scan, index = network.stack.scans[layer], None
-        for to, state in zip(scan.initial, self.states[layer], strict=True):
-            to[...] = state
-        if layer == 0:
-            ids = np.pad(x, (0, network.stack.shape[0] - len(x)))[:, None]
-            x, index = network.embedding.forward(ids)
-        h = scan.forward(x, index)
-        self.states[layer] = [state.copy() for state in scan.final]
-        return h.reshape(len(h), -1).copy(), targets
+    def _work(self, number: int, window: tuple[Ids, Ids]) -> _Work:
+        ids, targets = window
+        return _Work(self.networks[_STEPS[len(ids) < _STEPS[0]]][number % 2], ids, targets)
+
+    def _stage(self, work: _Work, stage: int) -> None:
+        layer, steps = divmod(stage, 2)
+        network = work.network
+        scan = network.stack.scans[layer]
+        if steps:
+            for to, state in zip(scan.initial, self.states[layer], strict=True):
+                to[...] = state
+            h = scan.run()
+            work.h = h.reshape(len(h), -1)
+            self.states[layer] = [state.copy() for state in scan.final]
+        elif layer:
+            scan.project(work.h)
+        else:
+            ids = np.pad(work.ids, (0, network.stack.shape[0] - len(work.ids)))
+            scan.project(*network.embedding.forward(ids[:, None]))
+
+
+@dataclass
+class _Work:
+    """A window that is being read: ids and targets [N], and h [T, H] of the last layer so far."""
+
+    network: Network
+    ids: Ids
+    targets: Ids
+    h: Array = None
 
 
 def regrouped(

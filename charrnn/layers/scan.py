@@ -153,6 +153,11 @@ class Scan:
 
     def forward(self, x: Array, index: Array | None = None) -> Array:
         """x [N, I], or [U, I] with ``index`` [N] -> h [T, B, H], from ``initial`` on."""
+        self.project(x, index)
+        return self.run()
+
+    def project(self, x: Array, index: Array | None = None) -> None:
+        """The part of ``forward`` that does not wait for what was before: the input products."""
         backend, w, memory = self.backend, self.weights, self.memory
         gates = memory.gates.reshape(-1, memory.gates.shape[-1])
         self.x, self.index, bias = x, index, w["bias_ih"]
@@ -164,7 +169,13 @@ class Scan:
             products = self.products[: len(x)]
             backend.linear(x, w["weight_ih"], products, bias)
             backend.gather(products, index, out=gates)
-        self._forward(backend, self.cell, memory, w["weight_hh"], w["bias_hh"], self.reverse)
+
+    def run(self) -> Array:
+        """The rest: all time steps."""
+        w = self.weights
+        self._forward(
+            self.backend, self.cell, self.memory, w["weight_hh"], w["bias_hh"], self.reverse
+        )
         return self.output
 
     def backward(self, dy: Array, dfinal: Sequence[Array] = ()) -> tuple[Array, list[Array]]:

@@ -16,6 +16,8 @@ def write_atomically(path: Path, pieces: Iterable[bytes | bytearray]) -> None:
     Raises ``OutputError`` where the file cannot be created, ``InputOutputError`` where writing
     fails midway, and whatever ``pieces`` raise; an older file of that name then stays as it was.
     """
+    if path.is_dir():
+        raise OutputError("cannot create", path, "it is a folder")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         file = temporary.open("xb")

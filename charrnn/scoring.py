@@ -181,13 +181,12 @@ class LongText:
             tasks: list[Callable[[], Any]] = [
                 partial(self._stage, work, stage) for stage, work in running if work
             ]
-            done = line[-1]
-            done = line[-1]
-            if done:
+            count = len(tasks)
+            if done := line[-1]:
                 tasks += self.decoder.tasks(done.h, done.targets)
             results = self.backend.map(lambda task: task(), tasks)
             if done:
-                yield Verdicts.joined(r for r in results if r is not None)
+                yield Verdicts.joined(results[count:])
 
     def _work(self, number: int, window: tuple[Ids, Ids]) -> _Work:
         ids, targets = window

@@ -17,6 +17,9 @@ from charrnn.cli.console import (
 )
 from charrnn.config import EvalConfig
 
+#: Options of the figures that go with another view as well; all others exclude each other.
+_ALSO_OF = {"--score-only": ["--lanes"], "--compare": ["--json"], "--completion": ["--json"]}
+
 
 def eval_(
     files: Annotated[
@@ -107,14 +110,13 @@ def eval_(
         "--score-only": score_only, "--per": per != "file", "--nbest": nbest, "--heat": heat,
         "--html": html is not None, "--compare": compare is not None, "--completion": completion,
     })  # fmt: skip
-    if view:
-        for option, given, but in (
-            ("--json", as_json, ("--compare", "--completion")),
-            ("--lanes", lanes > 1, ("--score-only",)),
-            ("--dynamic", dynamic, ()),
-            ("--temperature-fit", temperature_fit != "", ()),
-        ):
-            at_most_one({option: given, view: view not in but})
+    of_figures = {
+        "--json": as_json, "--lanes": lanes > 1, "--dynamic": dynamic,
+        "--temperature-fit": temperature_fit != "",
+    }  # fmt: skip
+    for option, given in of_figures.items():
+        excludes = view != "" and option not in _ALSO_OF.get(view, ())
+        at_most_one({option: given, view: excludes})
 
     from charrnn.cli import records, scores, studies
     from charrnn.cli.sources import Sources

@@ -52,12 +52,15 @@ def show_scores(
     """All figures of each file, and of all together; or one number."""
     static = lm.evaluator(lines=config.by_line, lanes=config.lanes)
     head, adapted = _adapted(lm, config)
+    if not as_json:
+        _say_how(head)
     found: list[tuple[Source, _Found]] = []
     for source in sources:
         with sources.reported(source.name):
+            again = {kind: source.again() for kind in adapted}  # first of all: stdin has none
             scores = _Found(static.score(source.pieces()))
-            for kind, evaluator in adapted.items():
-                scores.adapted[kind] = evaluator.score(source.again().pieces())
+            for kind, text in again.items():
+                scores.adapted[kind] = adapted[kind].score(text.pieces())
             found.append((source, scores))
     total = sum((scores for _, scores in found), _Found())
     if as_json:
@@ -83,13 +86,19 @@ def _adapted(lm: LanguageModel, config: EvalConfig) -> tuple[dict[str, Any], dic
         temperature = _fitted(lm, config.temperature_fit)
         head["temperature"] = {"value": temperature, "fitted_on": config.temperature_fit}
         evaluators["temperature"] = lm.scaled_evaluator(temperature)
-        say(f"temperature {temperature:.3f}, fitted on {config.temperature_fit}")
     if config.dynamic:
         rate = config.dynamic_lr or RATES[lm.config.level]
         head["dynamic"] = {"lr": rate}
         evaluators["dynamic"] = lm.dynamic_evaluator(rate)
-        say(f"dynamic evaluation, learning rate {rate:g}")
     return head, evaluators
+
+
+def _say_how(head: dict[str, Any]) -> None:
+    """What figures of adaptation must be quoted with."""
+    if fit := head.get("temperature"):
+        say(f"temperature {fit['value']:.3f}, fitted on {fit['fitted_on']}")
+    if dynamic := head.get("dynamic"):
+        say(f"dynamic evaluation, learning rate {dynamic['lr']:g}")
 
 
 def _fitted(lm: LanguageModel, name: str) -> float:

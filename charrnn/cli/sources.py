@@ -33,7 +33,7 @@ class Sources:
 
     @contextmanager
     def reported(self, name: str) -> Iterator[None]:
-        """An error in one file is no reason to leave out the others."""
+        """An error in one file is no reason to leave out the others; no name: one of all texts."""
         try:
             yield
         except CharrnnError as error:

@@ -44,14 +44,17 @@ def show_comparison(
                 scores = [score + line.score for score, line in zip(scores, pair, strict=True)]
             pairs += found
             totals = [total + score for total, score in zip(totals, scores, strict=True)]
-    if not pairs:
-        return
-    difference = compare(pairs, _SEED)
+    difference = None
+    if pairs or not sources.errors:
+        with sources.reported(""):
+            difference = compare(pairs, _SEED)
     if as_json:
         described = [{**about(lm, config), "total": total.to_dict()}
                      for lm, total in zip(models, totals, strict=True)]  # fmt: skip
-        write(json_line({"models": described, "difference": difference.to_dict(),
+        write(json_line({"models": described, "difference": difference and difference.to_dict(),
                          "errors": sources.failed}))  # fmt: skip
+        return
+    if difference is None:
         return
     print_table(
         ["model", "tokens", "unknown", "perplexity", "bits/byte, spelled"],
@@ -84,16 +87,22 @@ def show_completion(
             with sources.reported(source.name):
                 yield from whole_lines(source.pieces())
 
-    typing = simulate(lines(), suggester(lm.completer), tokenizer)
+    typing, found = simulate(lines(), suggester(lm.completer), tokenizer), None
+    if typing.words:
+        found = typing.to_dict()
+    elif not sources.errors:
+        with sources.reported(""):
+            raise DataError("text without words", remedy="there is nothing to type")
+    config = replace(config, reset="line")  # that is how a typist writes them
     if as_json:
-        write(json_line({**about(lm, config), "completion": typing.to_dict(),
-                         "errors": sources.failed}))  # fmt: skip
+        write(json_line({**about(lm, config), "completion": found, "errors": sources.failed}))
+        return
+    if found is None:
         return
     print_table(
         ["suggestions", "next word", "keys saved"],
         [[f"{k}", percent(typing.recall(k)), percent(typing.savings(k))] for k in SLOTS],
     )
-    found = typing.to_dict()
     ceilings, latency = found["ceilings"], found["latency_ms"]
     spread = ", ".join(f"{name} {ms:.1f}" for name, ms in latency.items())
     write(

@@ -28,7 +28,7 @@ MAX_LAYERS = 64
 
 def _require(condition: bool, option: str, value: object, remedy: str) -> None:
     if not condition:
-        raise UsageError("invalid value", f"{option} {value}", remedy)
+        raise UsageError("invalid value", f"{option} {value}".rstrip(), remedy)
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import typer
 from rich.console import Console
 
 from charrnn.api import LanguageModel
@@ -14,6 +16,7 @@ from charrnn.cli.sources import Source, Sources
 from charrnn.cli.tables import about, decimal, json_line, percent, print_table, sign
 from charrnn.comparison import Difference, Pair, compare
 from charrnn.config import EvalConfig
+from charrnn.errors import DataError
 from charrnn.evaluation import Judged, Score, by_line
 from charrnn.files import write_atomically
 from charrnn.simulation import SLOTS, simulate, suggester
@@ -87,17 +90,19 @@ def show_completion(
             with sources.reported(source.name):
                 yield from whole_lines(source.pieces())
 
-    typing, found = simulate(lines(), suggester(lm.completer), tokenizer), None
-    if typing.words:
-        found = typing.to_dict()
-    elif not sources.errors:
-        with sources.reported(""):
-            raise DataError("text without words", remedy="there is nothing to type")
-    config = replace(config, reset="line")  # that is how a typist writes them
+    typing = None
+    with sources.reported(""):
+        try:
+            typing = simulate(lines(), suggester(lm.completer), tokenizer)
+        except DataError:  # no words; that files could not be read was said
+            if not sources.errors:
+                raise
+    found = typing.to_dict() if typing else None
+    config = replace(config, reset="line")  # each is typed on its own
     if as_json:
         write(json_line({**about(lm, config), "completion": found, "errors": sources.failed}))
         return
-    if found is None:
+    if typing is None or found is None:
         return
     print_table(
         ["suggestions", "next word", "keys saved"],
@@ -115,28 +120,41 @@ def show_completion(
 
 
 def show_heat(lm: LanguageModel, config: EvalConfig, sources: Sources) -> None:
-    """Texts on the terminal, coloured by surprisal."""
+    """Texts on the terminal, coloured by surprisal; as they are where there are no colours."""
     evaluator = lm.evaluator(lines=config.by_line)
     console = Console(highlight=False, markup=False, emoji=False)
+    coloured = console.color_system is not None and not console.no_color
     for source in sources:
         with sources.reported(source.name):
-            print_heat(evaluator.judged(source.pieces()), console)
+            parts = evaluator.judged(source.pieces())
+            if coloured:
+                print_heat(parts, console)
+            else:
+                for segment, _ in parts:
+                    write(segment.text)
     sign(lm, config)
 
 
 def write_page(lm: LanguageModel, config: EvalConfig, sources: Sources, path: Path) -> None:
-    """Texts coloured by surprisal, as a web page."""
+    """Texts coloured by surprisal, as a web page; none where no text can be read."""
     evaluator = lm.evaluator(lines=config.by_line, alternatives=EvalConfig.alternatives)
     head = about(lm, config)
     note = f"{head['signature']}, checkpoint {head['checkpoint']}"
 
+    read = False
+
     def texts() -> Iterator[tuple[str, Iterator[Judged]]]:
         for source in sources:
             yield source.name, parts(source)
+        if sources.errors and not read:
+            raise typer.Exit(sources.errors[0].exit_code)
 
     def parts(source: Source) -> Iterator[Judged]:
+        nonlocal read
         with sources.reported(source.name):
-            yield from evaluator.judged(source.pieces())
+            for judged in evaluator.judged(source.pieces()):
+                read = True
+                yield judged
 
     pieces = page("Surprisal", note, texts(), lm.vocabulary.tokens)
     write_atomically(path, (piece.encode() for piece in pieces))

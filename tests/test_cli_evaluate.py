@@ -17,25 +17,13 @@ import numpy as np
 import pytest
 
 import charrnn as api
-from charrnn.checkpoint import Checkpoint, save
-from charrnn.config import ModelConfig
-from charrnn.params import initial_values
-from charrnn.text import CharVocabulary
-from charrnn.text.tokens import WORDS
-from charrnn.text.words import WordVocabulary
 from tests.golden.make_eval import FILE, answer
+from tests.support.evaluated import LEVELS, ONE, TWO, make_folder, read_json, squeezed
 from tests.support.readme import program
 from tests.support.shell import ROOT, charrnn, on_terminal, popen
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
-WORD_LEVEL = ["\n", ".", ", ", "the", "The", "then", "cat", "car", "goes", "going", "I", "I'm", "a"]
-LEVELS = {
-    "word": WordVocabulary(WORD_LEVEL, WORDS),
-    "char": CharVocabulary("\n .,'ITacegnorst"),
-}
-ONE = "The cat goes.\nI'm going, then a car.\n\nthe zebra, naïve ☃ cat\n"
-TWO = "a car, the cat goes\nthen the cat"  # without a last line break
 BEST = "7\tthe cat goes.\nx-1\tgoes the the cat.\n7\tthe zebra\tgoes\n\tI\n"
 
 FIGURES = {
@@ -49,15 +37,8 @@ FIGURES = {
 @pytest.fixture(scope="module", params=LEVELS)
 def folder(request, tmp_path_factory):
     """A folder with texts and a small untrained model, as of a run."""
-    vocabulary = LEVELS[request.param]
-    config = ModelConfig(len(vocabulary), level=request.param, hidden_size=8, embed_size=8)
-    weights = initial_values(config, "uniform", np.random.default_rng(0))
-    weights["decoder.weight"] *= 4  # so that probabilities differ
     place = tmp_path_factory.mktemp(request.param)
-    (place / "checkpoints/tiny").mkdir(parents=True)
-    save(Checkpoint(config, vocabulary, weights), place / "checkpoints/tiny/best.safetensors")
-    (place / "one.txt").write_text(ONE, encoding="utf-8")
-    (place / "two.txt").write_text(TWO, encoding="utf-8")
+    make_folder(place, LEVELS[request.param])
     (place / "best.tsv").write_text(BEST, encoding="utf-8")
     return place
 
@@ -84,21 +65,12 @@ def records(evaluate):
     return run
 
 
-def read_json(text):
-    """Strictly: NaN and Infinity are no JSON."""
-    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-
-
 def row_of(name, score):
     """As the table shows a score."""
     figures = f"{score.tokens:,} {100 * score.unknown_rate:.2f} % {score.nats_per_token:.4f}"
     figures += f" {score.bits_per_character:.4f} {score.bits_per_byte:.4f}"
     figures += f" {score.perplexity:.2f} {score.perplexity_known:.2f}"
     return f"{name} {figures} {100 * score.accuracy[1]:.1f} % {100 * score.accuracy[5]:.1f} %"
-
-
-def squeezed(text):
-    return [" ".join(line.split()) for line in text.splitlines()]
 
 
 MANY_DIGITS = re.compile(r"-?\d+\.\d{5,}(?:e-?\d+)?")

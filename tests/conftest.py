@@ -37,7 +37,9 @@ def compiled() -> None:
         backend.generation(cell)
     for name in OPTIMIZERS:
         params, grads = (Buffer(backend, {"x": (1,)}) for _ in range(2))
-        Optimizer(backend, params, grads, TrainConfig(optimizer=name, weight_decay=0)).step(1.0)
+        for momentum in (0.0, 0.9):
+            config = TrainConfig(optimizer=name, weight_decay=0, momentum=momentum)
+            Optimizer(backend, params, grads, config).step(1.0)
 
 
 @pytest.fixture(autouse=True)

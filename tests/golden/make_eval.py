@@ -34,7 +34,7 @@ INPUTS = {
 }
 COMMANDS = [
     f"charrnn eval -m eval-{level}.safetensors {rest}"
-    for level in ("char", "word")
+    for level, other in (("char", "word"), ("word", "char"))
     for rest in (
         "eval-text.txt",
         "eval-text.txt eval-nbest.tsv",
@@ -45,6 +45,8 @@ COMMANDS = [
         "--per line --reset line --sort surprisal --top 2 eval-text.txt",
         "--per token --alternatives 2 eval-text.txt",
         "--nbest --sort score eval-nbest.tsv",
+        f"--json --compare eval-{other}.safetensors eval-text.txt eval-nbest.tsv",
+        "--dynamic eval-text.txt eval-nbest.tsv",
     )
 ]
 
@@ -63,7 +65,8 @@ DIGITS = {"nats_per_token": 4, "bits_per_character": 4, "perplexity": 2, "perple
 def check_rounding(command: str) -> None:
     """Fails where another machine might round a figure of the table differently."""
     found = json.loads(answer(f"{command} --json").splitlines()[0])
-    for row in [*found["files"], found["total"]]:
+    rows = [*found["files"], found["total"]]
+    for row in [score for row in rows for score in (row, *row.get("adapted", {}).values())]:
         for name, digits in DIGITS.items():
             assert abs(row[name] * 10**digits % 1 - 0.5) > 0.02, f"{command}: {name} {row[name]}"
 
@@ -86,7 +89,7 @@ def main() -> None:
     for name, text in INPUTS.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
     for command in COMMANDS:
-        if "--" not in command.replace("--lanes", ""):
+        if "--" not in command.replace("--lanes", "").replace("--dynamic", ""):
             check_rounding(command)
     shown = [f"$ {command}\n{answer(command)}" for command in COMMANDS]
     FILE.write_text("".join(shown), encoding="utf-8")

@@ -65,8 +65,8 @@ DIGITS = {"nats_per_token": 4, "bits_per_character": 4, "perplexity": 2, "perple
 def check_rounding(command: str) -> None:
     """Fails where another machine might round a figure of the table differently."""
     found = json.loads(answer(f"{command} --json").splitlines()[0])
-    rows = [*found["files"], found["total"]]
-    for row in [score for row in rows for score in (row, *row.get("adapted", {}).values())]:
+    files = [*found["files"], found["total"]]
+    for row in [score for f in files for score in (f, *f.get("adapted", {}).values())]:
         for name, digits in DIGITS.items():
             assert abs(row[name] * 10**digits % 1 - 0.5) > 0.02, f"{command}: {name} {row[name]}"
 

@@ -16,7 +16,7 @@ from tests.support.shell import ROOT, TALES, charrnn
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "corpora/README.md", "checkpoints/README.md"]
 
 #: ``$ command`` in a fenced block, with its continuation lines.
-COMMANDS = re.findall(r"^\$ (.+(?:\\\n.+)*)", README, re.MULTILINE)
+COMMANDS = re.findall(r"^\$ ((?:.+\\\n)*.+)", README, re.MULTILINE)
 ABSENT = ("shakespeare", "wikitext-2")  # texts that are not bundled
 RUNNABLE = [c for c in COMMANDS if "charrnn " in c and not any(name in c for name in ABSENT)]
 

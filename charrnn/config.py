@@ -28,7 +28,7 @@ MAX_LAYERS = 64
 
 def _require(condition: bool, option: str, value: object, remedy: str) -> None:
     if not condition:
-        raise UsageError("invalid value", f"{option} {value}".rstrip(), remedy)
+        raise UsageError("invalid value", f"{option} {value}", remedy)
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
@@ -269,7 +269,8 @@ class EvalConfig(_Config):
         plain = whole and self.lanes == 1
         adapts = {"--dynamic": self.dynamic, "--temperature-fit": self.temperature_fit != ""}
         for option, given in adapts.items():
-            _require(plain or not given, option, "", "it is of whole files, read in one lane")
+            if given and not plain:
+                raise UsageError("invalid value", option, "it is of whole files, read in one lane")
         rated = self.dynamic or not self.dynamic_lr
         _require(rated, "--dynamic-lr", self.dynamic_lr, "it needs --dynamic")
         listed, lines = self.per == "line" or self.nbest, "it needs --per line or --nbest"

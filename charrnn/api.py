@@ -130,19 +130,15 @@ class LanguageModel:
 
         A symbol outside the vocabulary is scored as the unknown symbol.
         """
-        parts = [-judged.verdicts.nats for judged in self._evaluator.judged([text])]
+        parts = [-judged.verdicts.nats for judged in self.evaluator().judged([text])]
         return np.concatenate([np.zeros(0), *parts])
 
     def score(self, text: str) -> Score:
         """The cross-entropy of a text and what derives from it; raises ``DataError`` if empty."""
-        score = self._evaluator.score([text])
+        score = self.evaluator().score([text])
         if not score.tokens:
             raise DataError("empty text", remedy="there is nothing to score")
         return score
-
-    @functools.cached_property
-    def _evaluator(self) -> Evaluator:
-        return self.evaluator()
 
     def evaluator(self, *, lines: bool = False, lanes: int = 1, alternatives: int = 0) -> Evaluator:
         """Scores texts of any length: see ``charrnn.evaluation.Evaluator``."""

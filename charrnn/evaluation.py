@@ -12,6 +12,7 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.config import ModelConfig
+from charrnn.errors import CharrnnError
 from charrnn.model import CHUNK, Model
 from charrnn.scoring import Lanes, Lines, LongText, TextReader, Verdicts
 from charrnn.text import UNKNOWN, Ids, Vocabulary, scoring_lanes
@@ -196,6 +197,13 @@ class Judged(NamedTuple):
     segment: Segment
     verdicts: Verdicts
 
+    def parts(self, size: int) -> Iterator[Judged]:
+        """In pieces of so many symbols."""
+        count = len(self.segment.ids)
+        for at in range(0, count, size):
+            end = min(at + size, count)
+            yield Judged(self.segment.part(at, end), self.verdicts.part(slice(at, end)))
+
 
 class Evaluator:
     """Scores texts of any length, one after the other, each from a zero state."""
@@ -230,9 +238,20 @@ class Evaluator:
             return
         assert self.lines
         lines = cut.lines(pieces, self.vocabulary)
-        while batch := list(itertools.islice(lines, _AHEAD)):
+        failure: CharrnnError | None = None
+        while failure is None:
+            batch: list[Segment] = []
+            try:
+                for line in itertools.islice(lines, _AHEAD):
+                    batch.append(line)  # what came before an error is scored too
+            except CharrnnError as error:
+                failure = error
+            if not batch:
+                break
             verdicts = self.lines.verdicts([line.ids for line in batch], self.vocabulary.start)
             yield from map(Judged, batch, verdicts)
+        if failure:  # only once what came before is scored
+            raise failure
 
     def score(self, pieces: Iterable[str]) -> Score:
         """All of a text."""

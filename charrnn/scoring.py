@@ -25,6 +25,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 _STEPS = (1024, 64)  # of the windows that one long text is read in
 _LANES, _LINE_STEPS = 32, 64  # of the window that many short ones are read in
+_ROWS = 4096  # of a window of lanes, at most: more of them take no more memory
 _BLOCK = 2**18  # logits at a time: they stay in the cache
 
 
@@ -300,8 +301,9 @@ class Lanes:
     """
 
     def __init__(self, model: Model, count: int) -> None:
-        self.window = model.window(CHUNK, count)
-        self.decoder = Decoder(model, CHUNK * count, 0)
+        steps = max(1, min(CHUNK, _ROWS // count))
+        self.window = model.window(steps, count)
+        self.decoder = Decoder(model, steps * count, 0)
         self.forget()
 
     def forget(self) -> None:

@@ -595,3 +595,32 @@ def test_a_text_costs_what_it_does_in_torch(backend, cell, way, dtype):
         wanted.append(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(text)), ids[1:]])
     rtol = 1e-5 if dtype == np.float32 else 1e-9
     np.testing.assert_allclose(found, np.concatenate(wanted), rtol=rtol, atol=1e-6)
+
+
+EIGHT = CharVocabulary("\nabcdefg")
+
+
+def test_lines_before_an_error_are_scored(monkeypatch):
+    monkeypatch.setattr(evaluation, "_AHEAD", 4)
+
+    def pieces():
+        yield "a\nb\nc\nd\ne\n"
+        raise DataError("broken off")
+
+    found = []
+    with pytest.raises(DataError, match="broken off"):
+        for judged in Evaluator(tiny_model(EIGHT), EIGHT, lines=True).judged(pieces()):
+            found.append(judged.segment.text)
+    assert found == ["a\n", "b\n", "c\n", "d\n", "e\n"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_what_was_judged_can_be_had_in_pieces(size):
+    [judged] = Evaluator(tiny_model(EIGHT), EIGHT).judged(["abcdefg\nab"])
+    parts = list(judged.parts(size))
+    assert [len(part.segment.ids) for part in parts][:-1] == [size] * (len(parts) - 1)
+    assert "".join(part.segment.text for part in parts) == "abcdefg\nab"
+    np.testing.assert_array_equal(
+        np.concatenate([part.verdicts.nats for part in parts]), judged.verdicts.nats
+    )
+    assert [part.segment.byte_start for part in parts] == list(range(0, 10, size))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import DataError
-from charrnn.text import UNKNOWN, CharVocabulary
+from charrnn.text import UNKNOWN, CharVocabulary, words
 from charrnn.text.segments import Segment, lines, segments
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
@@ -241,3 +241,12 @@ def test_text_without_space_for_too_long_is_refused(vocabulary, pieces, monkeypa
     monkeypatch.setattr("charrnn.text.words._LONGEST", 20)
     with pytest.raises(DataError, match="text without words"):
         list(segments(pieces, vocabulary))
+
+
+def test_a_line_as_long_as_can_be_waited_for_is_divided_between_words(monkeypatch):
+    """Where a shorter one stands before it, too."""
+    monkeypatch.setattr(words, "_LONGEST", 40)
+    text = "a\n" + "b c " * 30 + "b\n"
+    vocabulary = WordVocabulary(["\n", "a", "b", "c"], WORDS)
+    found = [segment.text for segment in segments([text], vocabulary)]
+    assert "".join(found) == text

@@ -87,6 +87,9 @@ class WordVocabulary:
 def divided(text: str, tokenizer: Tokenizer) -> tuple[str, str]:
     """As ``Tokenizer.divide``; raises ``DataError`` where the text has no words in it."""
     head, rest = tokenizer.divide(text)
+    if len(rest) > _LONGEST:  # a line as long as that is divided between words
+        more, rest = tokenizer.divide(rest)
+        head += more
     if len(rest) > _LONGEST:
         raise DataError(
             "text without words",

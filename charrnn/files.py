@@ -16,8 +16,9 @@ def write_atomically(path: Path, pieces: Iterable[bytes | bytearray]) -> None:
     Raises ``OutputError`` where the file cannot be created, ``InputOutputError`` where writing
     fails midway, and whatever ``pieces`` raise; an older file of that name then stays as it was.
     """
-    if path.is_dir():
-        raise OutputError("cannot create", path, "it is a folder")
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise OutputError("cannot create", path, "there is something that is not a file")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         file = temporary.open("xb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 
@@ -82,7 +83,7 @@ def test_a_comparison_is_a_table_and_a_sentence(evaluate, json_of):
         "model tokens unknown perplexity bits/byte, spelled",
         *rows,
         f"difference {d['bits_per_byte']:+.4f} bits/byte, 95 % from {d['low']:+.4f} to "
-        f"{d['high']:+.4f} (6 lines): that is no difference",
+        f"{d['high']:+.4f} (6 lines): no difference is shown",
     ]
     assert [line.split()[-1] for line in found.err.splitlines()] == [
         model["checkpoint"] for model in result["models"]
@@ -522,3 +523,48 @@ def test_senseless_options_are_refused(tmp_path, options, message):
     found = charrnn("eval", "-m", "none", *options, "text.txt", cwd=tmp_path)
     assert (found.code, found.out) == (2, "")
     assert found.err.startswith(f"charrnn: error: invalid value: {message}")
+
+
+def test_the_page_never_takes_the_place_of_its_text(evaluate, folder):
+    (folder / "text.html").write_text(TWO, encoding="utf-8")
+    (folder / "link.html").symlink_to("text.html")
+    for name in ("text.html", "link.html"):
+        done = evaluate("--html", name, "text.html")
+        assert done.code == 2
+        assert "the page would replace its text" in done.err
+    assert (folder / "text.html").read_text(encoding="utf-8") == TWO
+
+
+def test_a_page_behind_a_link_is_written_there(evaluate, folder):
+    (folder / "shown.html").symlink_to("elsewhere.html")
+    assert evaluate("--html", "shown.html", "two.txt").code == 0
+    assert (folder / "shown.html").is_symlink()
+    assert "</html>" in (folder / "elsewhere.html").read_text(encoding="utf-8")
+
+
+def test_a_page_is_not_written_over_what_is_no_file(evaluate, folder):
+    os.mkfifo(folder / "pipe")
+    done = evaluate("--html", "pipe", "two.txt")
+    assert (done.code, done.out) == (73, "")
+    assert (folder / "pipe").is_fifo()
+
+
+def test_models_are_compared_whatever_is_a_line_to_them(evaluate, folder):
+    """Space at the end of a text is no symbol of pretokenized text."""
+    spaced = WordVocabulary(["\n", "a", "b"], PRETOKENIZED)
+    save_model(folder / "spaced.safetensors", spaced)
+    (folder / "spaces.txt").write_text("a b\na b\n   ", encoding="utf-8")
+    for pair in (["-m", TINY, "--compare", "spaced.safetensors"],
+                 ["-m", "spaced.safetensors", "--compare", TINY]):  # fmt: skip
+        done = evaluate(*pair, "spaces.txt")
+        assert (done.code, "3 lines" in done.out) == (0, True)
+
+
+def test_a_text_without_symbols_is_an_error(evaluate, folder):
+    save_model(folder / "spaced.safetensors", WordVocabulary(["\n", "a"], PRETOKENIZED))
+    (folder / "blank.txt").write_text("   ", encoding="utf-8")
+    for options in ([], ["--score-only"], ["--json"]):
+        done = evaluate("-m", "spaced.safetensors", "blank.txt", *options)
+        assert done.code == 65
+        assert "nan" not in done.out
+        assert "text without symbols: blank.txt" in done.err

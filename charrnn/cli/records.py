@@ -11,7 +11,7 @@ from typing import Any
 from charrnn.api import LanguageModel
 from charrnn.cli.console import write
 from charrnn.cli.sources import Source, Sources, hypotheses
-from charrnn.cli.tables import about, json_line, sign
+from charrnn.cli.tables import AT_ONCE, about, json_line, sign
 from charrnn.config import EvalConfig
 from charrnn.evaluation import Judged, Line, by_line
 
@@ -50,8 +50,9 @@ def show_tokens(lm: LanguageModel, config: EvalConfig, sources: Sources) -> None
     for source in sources:
         with sources.reported(source.name):
             for judged in evaluator.judged(source.pieces()):
-                records = _of_tokens(source, judged, lm.vocabulary.tokens)
-                write("".join(map(json_line, records)))
+                for part in judged.parts(AT_ONCE):
+                    records = _of_tokens(source, part, lm.vocabulary.tokens)
+                    write("".join(map(json_line, records)))
 
 
 def _of_tokens(source: Source, judged: Judged, symbols: list[str]) -> Iterator[dict[str, Any]]:

@@ -12,11 +12,12 @@ from charrnn.cli.console import say, write
 from charrnn.cli.sources import Source, Sources
 from charrnn.cli.tables import about, decimal, json_line, percent, print_table, sign
 from charrnn.config import EvalConfig
+from charrnn.errors import DataError
 from charrnn.evaluation import Evaluator, Score
 
 _COLUMNS: dict[str, Callable[[Score], str]] = {
     "tokens": lambda s: f"{s.tokens:,}",
-    "unknown": lambda s: f"{100 * s.unknown_rate:.2f} %",
+    "unknown": lambda s: percent(s.unknown_rate, 2),
     "nats/token": lambda s: decimal(s.nats_per_token, 4),
     "bits/char": lambda s: decimal(s.bits_per_character, 4),
     "bits/byte": lambda s: decimal(s.bits_per_byte, 4),
@@ -59,6 +60,8 @@ def show_scores(
         with sources.reported(source.name):
             again = {kind: source.again() for kind in adapted}  # first of all: stdin has none
             scores = _Found(static.score(source.pieces()))
+            if not scores.score.tokens:
+                raise DataError("text without symbols", source.name, "there is nothing to score")
             for kind, text in again.items():
                 scores.adapted[kind] = adapted[kind].score(text.pieces())
             found.append((source, scores))

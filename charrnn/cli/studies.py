@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,11 @@ from charrnn.api import LanguageModel
 from charrnn.cli.console import write
 from charrnn.cli.page import page, print_heat
 from charrnn.cli.sources import Source, Sources
-from charrnn.cli.tables import about, decimal, json_line, percent, print_table, sign
+from charrnn.cli.tables import AT_ONCE, about, decimal, json_line, percent, print_table, sign
 from charrnn.comparison import Difference, Pair, compare
 from charrnn.config import EvalConfig
-from charrnn.errors import DataError
-from charrnn.evaluation import Judged, Score, by_line
+from charrnn.errors import DataError, UsageError
+from charrnn.evaluation import Judged, Line, Score, by_line
 from charrnn.files import write_atomically
 from charrnn.simulation import SLOTS, simulate, suggester
 from charrnn.text.segments import whole_lines
@@ -42,7 +43,8 @@ def show_comparison(
             lines = [by_line(evaluator.judged(text.pieces()))
                      for evaluator, text in zip(evaluators, both, strict=True)]  # fmt: skip
             found, scores = [], [Score(), Score()]
-            for pair in zip(*lines, strict=True):
+            # Space behind the last symbol is a line to one model, and nothing to another.
+            for pair in itertools.zip_longest(*lines, fillvalue=Line(0, 0, "", Score())):
                 found.append(Pair.of(*pair))
                 scores = [score + line.score for score, line in zip(scores, pair, strict=True)]
             pairs += found
@@ -61,7 +63,7 @@ def show_comparison(
         return
     print_table(
         ["model", "tokens", "unknown", "perplexity", "bits/byte, spelled"],
-        [[name, f"{t.tokens:,}", f"{100 * t.unknown_rate:.2f} %", decimal(t.perplexity, 2),
+        [[name, f"{t.tokens:,}", percent(t.unknown_rate, 2), decimal(t.perplexity, 2),
           decimal(t.bits_per_byte_spelled, 4)]
          for name, t in zip(("first", "second"), totals, strict=True)],
     )  # fmt: skip
@@ -72,7 +74,7 @@ def show_comparison(
 
 def _in_words(d: Difference) -> str:
     better = {"first": "the first is better", "second": "the second is better"}
-    verdict = better.get(d.better, "that is no difference")
+    verdict = better.get(d.better, "no difference is shown")
     return (
         f"difference {d.bits_per_byte:+.4f} bits/byte, {100 * d.confidence:g} % from {d.low:+.4f} "
         f"to {d.high:+.4f} ({d.lines:,} lines): {verdict}\n"
@@ -145,6 +147,8 @@ def write_page(lm: LanguageModel, config: EvalConfig, sources: Sources, path: Pa
 
     def texts() -> Iterator[tuple[str, Iterator[Judged]]]:
         for source in sources:
+            if path.exists() and Path(source.name).exists() and path.samefile(source.name):
+                raise UsageError("the page would replace its text", path, "give it another name")
             yield source.name, parts(source)
         if sources.errors and not read:
             raise typer.Exit(sources.errors[0].exit_code)
@@ -154,7 +158,7 @@ def write_page(lm: LanguageModel, config: EvalConfig, sources: Sources, path: Pa
         with sources.reported(source.name):
             for judged in evaluator.judged(source.pieces()):
                 read = True
-                yield judged
+                yield from judged.parts(AT_ONCE)
 
     pieces = page("Surprisal", note, texts(), lm.vocabulary.tokens)
     write_atomically(path, (piece.encode() for piece in pieces))

@@ -17,6 +17,9 @@ from charrnn.cli.console import escape, say, write
 from charrnn.config import EvalConfig
 from charrnn.evaluation import signature
 
+#: Symbols of which records are made at once: each is hundreds of bytes.
+AT_ONCE = 4096
+
 _NARROWEST, _WIDEST = 110, 10_000  # columns of a table
 
 
@@ -62,5 +65,6 @@ def decimal(x: float, digits: int) -> str:
     return f"{x:.{digits}f}" if math.isfinite(x) else "-"
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def percent(share: float, digits: int = 1) -> str:
+    """A dash where there is no share."""
+    return f"{100 * share:.{digits}f} %" if math.isfinite(share) else "-"

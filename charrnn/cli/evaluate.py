@@ -104,7 +104,16 @@ def eval_(
     of --nbest by their log-probability.
     """
     config = EvalConfig(
-        per, nbest, reset, lanes, sort, top, alternatives, temperature_fit, dynamic, dynamic_lr
+        per=per,
+        nbest=nbest,
+        reset=reset,
+        lanes=lanes,
+        sort=sort,
+        top=top,
+        alternatives=alternatives,
+        temperature_fit=temperature_fit,
+        dynamic=dynamic,
+        dynamic_lr=dynamic_lr,
     )
     view = at_most_one({
         "--score-only": score_only, "--per": per != "file", "--nbest": nbest, "--heat": heat,

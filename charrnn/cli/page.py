@@ -140,7 +140,7 @@ h1,h2{{line-height:1.2;margin:1.2em 0 .4em;overflow-wrap:anywhere}}
 h1{{font-size:1.5rem}}
 h2{{font-size:1.1rem}}
 i{{font-style:normal}}
-i:hover,i:focus{{outline:2px solid #3b82d7}}
+i:hover{{outline:2px solid #3b82d7}}
 pre b{{opacity:.45;font-weight:normal}}
 .legend i{{display:inline-block;padding:0 .5em;border-radius:3px}}
 .note{{opacity:.75;font-size:.85rem;overflow-wrap:anywhere}}

@@ -278,7 +278,8 @@ class Search:
         # All at once: node by node, this would take as long as the model does.
         follows, alphabet = follows[: len(nodes)], self.alphabet
         rest = np.array([bool(self.typed) and not node.lead for node in nodes])[:, None]
-        quoted = np.array([node.text[-1:] in APOSTROPHES for node in nodes])[:, None]
+        # Behind another, and where no word has begun, an apostrophe is none of a word.
+        quoted = np.array([not n.text or n.text[-1] in APOSTROPHES for n in nodes])[:, None]
         goes_on = np.where(rest, self.letters, alphabet.letters) | (alphabet.apostrophes & ~quoted)
         offered = np.where(goes_on, follows, 0.0)
         orders = np.argsort(-offered, axis=1, kind="stable")

@@ -14,14 +14,13 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.errors import DataError
-from charrnn.evaluation import Evaluator, Score
 from charrnn.model import Model
 from charrnn.runs import find_checkpoint
 from charrnn.sampling import read_prompt, sample_text
-from charrnn.scoring import LongText
 
 if TYPE_CHECKING:
     from charrnn.completion import Completer, Completion
+    from charrnn.evaluation import Evaluator, Score
 
 
 class LanguageModel:
@@ -142,18 +141,24 @@ class LanguageModel:
 
     def evaluator(self, *, lines: bool = False, lanes: int = 1, alternatives: int = 0) -> Evaluator:
         """Scores texts of any length: see ``charrnn.evaluation.Evaluator``."""
+        from charrnn.evaluation import Evaluator
+
         return Evaluator(
             self.model, self.vocabulary, lines=lines, lanes=lanes, alternatives=alternatives
         )
 
     def scaled_evaluator(self, temperature: float) -> Evaluator:
         """With logits divided by a temperature."""
+        from charrnn.evaluation import Evaluator
+        from charrnn.scoring import LongText
+
         reader = LongText(self.model, temperature=temperature)
         return Evaluator(self.model, self.vocabulary, reader=reader)
 
     def dynamic_evaluator(self, lr: float | None = None) -> Evaluator:
         """With a model that learns from each text it scores: see ``adaptation.DynamicText``."""
         from charrnn.adaptation import DECAY, RATES, DynamicText
+        from charrnn.evaluation import Evaluator
 
         reader = DynamicText(self.model, lr or RATES[self.config.level], DECAY)
         return Evaluator(self.model, self.vocabulary, reader=reader)

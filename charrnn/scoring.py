@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from charrnn.backend import Array
+from charrnn.backend import Array, Backend
 from charrnn.layers import Head, States
 from charrnn.model import CHUNK, Model, Window
 from charrnn.network import Network
@@ -45,9 +45,9 @@ class Verdicts(NamedTuple):
     others: Numbers
     p: Floats
 
-    def part(self, places: slice) -> Verdicts:
+    def part(self, places: slice | Numbers) -> Verdicts:
         """Those on some of the symbols."""
-        found: list[Any] = [values[places] for values in self]
+        found: list[Any] = [values[places] if len(values) else values for values in self]
         return Verdicts(*found)
 
     @classmethod
@@ -115,24 +115,33 @@ class Decoder:
         """Independent parts of the work on h [n, H] and targets [n], n no more than ``rows``."""
         shares = cuts(0, len(targets), len(self.heads))
         return [
-            partial(self._decode, head, h[a:b], targets[a:b])
+            partial(_decoded, self.backend, head, h[a:b], targets[a:b], self.alternatives,
+                    self.temperature)
             for head, (a, b) in zip(self.heads, shares, strict=True)
-        ]
-
-    def _decode(self, head: Head, h: Array, targets: Ids) -> Verdicts:
-        parts = [slice(at, at + head.chunk) for at in range(0, max(1, len(h)), head.chunk)]
-        return Verdicts.joined(
-            judge(
-                self.backend.to_host(head.logits(h[p])) / self.temperature,
-                targets[p],
-                self.alternatives,
-            )
-            for p in parts
-        )
+        ]  # fmt: skip
 
     def verdicts(self, h: Array, targets: Ids) -> Verdicts:
         """All of it at once."""
         return Verdicts.joined(self.backend.map(lambda task: task(), self.tasks(h, targets)))
+
+
+def _decoded(
+    backend: Backend,
+    head: Head,
+    h: Array,
+    targets: Ids,
+    alternatives: int,
+    temperature: float = 1.0,
+) -> Verdicts:
+    """From h [n, H] and targets [n], as many logits at a time as there is room for."""
+    parts = []
+    for at in range(0, max(1, len(h)), head.chunk):
+        rows = slice(at, at + head.chunk)
+        logits = backend.to_host(head.logits(h[rows]))
+        if temperature != 1:
+            logits /= temperature
+        parts.append(judge(logits, targets[rows], alternatives))
+    return Verdicts.joined(parts)
 
 
 class TextReader(Protocol):
@@ -264,8 +273,7 @@ class Lines:
     """Reads many short texts side by side, each from a zero state."""
 
     def __init__(self, model: Model, alternatives: int = 0) -> None:
-        self.window = model.window(_LINE_STEPS, _LANES)
-        self.decoder = Decoder(model, _LINE_STEPS * _LANES, alternatives)
+        self.window, self.alternatives = model.window(_LINE_STEPS, _LANES), alternatives
 
     def verdicts(self, texts: Sequence[Ids], start: int) -> list[Verdicts]:
         """What is made of each text [N]; ``start`` is the id before their first symbols."""
@@ -277,7 +285,7 @@ class Lines:
         return [found[n] for n in range(len(texts))]
 
     def _beside(self, texts: list[Ids], start: int) -> list[Verdicts]:
-        lengths = np.array([len(text) for text in texts])
+        lengths = np.array([len(text) for text in texts] + [0] * (_LANES - len(texts)))
         steps = self.window.seq_len
         rounds = max(1, -(-int(lengths.max()) // steps))
         ids = np.full((steps + 1, _LANES), start, np.int32)
@@ -287,11 +295,11 @@ class Lines:
             counts = np.clip(lengths - at, 0, steps)
             for lane, text in enumerate(texts):
                 ids[1 : counts[lane] + 1, lane] = text[at : at + steps]
-            _, verdicts = _read(self.window, self.decoder, ids, counts)
+            _, verdicts = _read(self.window, ids, counts, self.alternatives)
             ids[0] = ids[-1]
             places = [slice(e - n, e) for e, n in zip(np.cumsum(counts), counts, strict=True)]
             parts.append([verdicts.part(place) for place in places])
-        return [Verdicts.joined(found) for found in zip(*parts, strict=True)]
+        return [Verdicts.joined(found) for found in zip(*parts, strict=True)][: len(texts)]
 
 
 class Lanes:
@@ -301,9 +309,7 @@ class Lanes:
     """
 
     def __init__(self, model: Model, count: int) -> None:
-        steps = max(1, min(CHUNK, _ROWS // count))
-        self.window = model.window(steps, count)
-        self.decoder = Decoder(model, steps * count, 0)
+        self.window = model.window(max(1, min(CHUNK, _ROWS // count)), count)
         self.forget()
 
     def forget(self) -> None:
@@ -326,19 +332,28 @@ class Lanes:
                 read = self.ids.read(range(begin, max(begin, end)))
                 ids[begin - (a + at - 1) :, lane][: len(read)] = read
             counts = np.array([max(0, min(steps, b - a - at)) for a, b in bounds])
-            yield _read(self.window, self.decoder, ids, counts)
+            yield _read(self.window, ids, counts)
         self.forget()
 
 
-def _read(window: Window, decoder: Decoder, ids: Ids, counts: Numbers) -> tuple[Ids, Verdicts]:
+def _read(window: Window, ids: Ids, counts: Numbers, alternatives: int = 0) -> tuple[Ids, Verdicts]:
     """The ids [T+1, B] of a window and the symbol before it, of which so many count in each lane.
 
-    Gives those that count, a lane after the other, and what is made of them.
+    Gives those that count, a lane after the other, and what is made of them. All of it is done by
+    the thread that has read the lanes: h is still in its cache.
     """
-    h = window.hidden(ids[:-1])
-    lanes = ids.shape[1]
-    rows = np.concatenate([np.arange(n) * lanes + lane for lane, n in enumerate(counts)])
-    targets = ids[1:].reshape(-1)[rows]
-    backend = window.backend
-    places = backend.to_device(rows, out=backend.empty(rows.shape, np.int64))
-    return targets, decoder.verdicts(h[places], targets)
+
+    def part(number: int) -> tuple[Ids, Verdicts]:
+        columns, network = window.columns[number], window.parts[number]
+        x, targets = (np.ascontiguousarray(i[:, columns]) for i in (ids[:-1], ids[1:]))
+        h = network.hidden(x)
+        verdicts = _decoded(window.backend, network.head, h, targets.reshape(-1), alternatives)
+        steps, lanes = targets.shape
+        order = np.arange(steps * lanes).reshape(steps, lanes)
+        counted = np.arange(steps)[:, None] < counts[columns]
+        places = order.T[counted.T]
+        return targets.reshape(-1)[places], verdicts.part(places)
+
+    found = window.backend.map(part, range(len(window.parts)))
+    targets, verdicts = zip(*found, strict=True)
+    return np.concatenate(targets), Verdicts.joined(verdicts)

@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -60,14 +61,21 @@ def _text(stream: io.TextIOWrapper) -> str:
 
 
 def popen(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
-    """``charrnn ARGUMENTS`` as a process of its own, its output in pipes."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "charrnn", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    """``charrnn ARGUMENTS`` as a process of its own, its output in pipes.
+
+    It takes interrupts even where the tests run in the background, which ignores them.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "charrnn", *arguments],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def on_terminal(arguments: list[str], cwd: Path, **environment: str) -> str:

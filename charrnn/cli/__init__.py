@@ -13,7 +13,7 @@ import typer
 
 from charrnn import __version__
 from charrnn.cli import complete, evaluate, info, sample, train
-from charrnn.cli.console import report
+from charrnn.cli.console import escape, report
 from charrnn.errors import CharrnnError
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def _debug(argv: Sequence[str]) -> None:
     if "--debug" in argv:
         import traceback
 
-        traceback.print_exc()
+        sys.stderr.write(escape(traceback.format_exc()))
 
 
 def _fail(code: int, message: str) -> NoReturn:

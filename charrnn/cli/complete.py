@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, ModelOption, at_most_one, load_model, write
+from charrnn.cli.console import (
+    DeviceOption,
+    ModelOption,
+    RawOption,
+    at_most_one,
+    json_line,
+    load_model,
+    write,
+)
 from charrnn.config import CompleteConfig
 from charrnn.errors import DataError, UsageError
 
@@ -59,6 +66,7 @@ def complete(
         str | None,
         typer.Option(help="A script for bash, zsh or fish: Alt-; completes.", metavar="SHELL"),
     ] = None,
+    raw: RawOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Suggest words for what a person types, best first.
@@ -76,6 +84,7 @@ def complete(
     instead = {"--interactive": interactive, "--print-shell": print_shell is not None}
     at_most_one(instead | {"--scores, --json or --insert": formatted})
     at_most_one({"--json": as_json, "--scores or --insert": scores or insert})
+    at_most_one({"--raw": raw, "--json": as_json} | instead)
     at_most_one({"TEXT": text is not None} | instead)
     mode = "next" if next_word else "prefix" if prefix else "auto"
     CompleteConfig(n, mode, min_p)  # before the model is loaded, and a line is read
@@ -98,7 +107,7 @@ def complete(
         if as_json:
             write(_object(number, request, answer, ms))
         else:
-            write(_lines(answer, scores, insert) + ("\n" if text is None else ""))
+            write(_lines(answer, scores, insert) + "\n" * (text is None), raw=raw)
     if not found:
         raise typer.Exit(1)
 
@@ -134,7 +143,7 @@ def _object(number: int, text: str, answer: Completion, ms: float) -> str:
         "other": answer.other,
         "ms": round(ms, 3),
     }
-    return json.dumps(found, ensure_ascii=False) + "\n"
+    return json_line(found)
 
 
 def _lines(answer: Completion, scores: bool, insert: bool) -> str:

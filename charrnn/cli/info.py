@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.console import ModelOption, two_columns, write
+from charrnn.cli.console import ModelOption, json_line, rich_console, two_columns, write
 
 _SHOWN = 20  # words of a vocabulary
 
@@ -38,11 +37,10 @@ def info(
         "origin": checkpoint.origin,
     }
     if as_json:
-        write(json.dumps(found, ensure_ascii=False) + "\n")
+        write(json_line(found))
         return
 
     from rich import filesize
-    from rich.console import Console
 
     from charrnn.cli.summary import layer_summary
 
@@ -56,7 +54,7 @@ def info(
     for name in ("model", "training", "counters", "validation", "corpus", "origin"):
         rows += [(name, f"{k}: {v}") for k, v in _flat(found[name]) if v is not None]
     write(two_columns(rows))
-    Console(highlight=False, markup=False, emoji=False).print(layer_summary(checkpoint.config))
+    rich_console().print(layer_summary(checkpoint.config))
 
 
 def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from charrnn.cli.console import escape
+from charrnn.cli.console import escape, one_line
 from charrnn.evaluation import Judged
 
 #: Bits from which on a symbol gets the next colour: 1 is a toss of a coin, 10 one in a thousand.
@@ -61,7 +61,7 @@ def page(
         styles="".join(_styles()), digest=digest,
     )  # fmt: skip
     for name, parts in texts:
-        begin, end = f"<h2>{html.escape(_one_line(name))}</h2>\n<pre>", ""
+        begin, end = f"<h2>{html.escape(one_line(name))}</h2>\n<pre>", ""
         for judged in parts:
             yield begin + "".join(_spans(judged, symbols))
             begin, end = "", "</pre>\n"
@@ -116,11 +116,7 @@ def _number(x: float) -> float:
 
 def _visible(symbol: str) -> str:
     """A symbol that can be seen where it stands alone."""
-    return _one_line(symbol).replace(" ", "\N{OPEN BOX}")
-
-
-def _one_line(text: str) -> str:
-    return escape(text).replace("\n", "\\n").replace("\t", "\\t")
+    return one_line(symbol).replace(" ", "\N{OPEN BOX}")
 
 
 _HEAD = """<!doctype html>

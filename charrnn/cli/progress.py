@@ -10,10 +10,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich import filesize
-from rich.console import Console
 from tqdm import tqdm
 
-from charrnn.cli.console import bars_are_wanted, escape, two_columns, write
+from charrnn.cli.console import (
+    bars_are_wanted,
+    escape,
+    one_line,
+    rich_console,
+    two_columns,
+    write,
+)
 from charrnn.cli.summary import layer_summary
 from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
 
@@ -29,7 +35,7 @@ class Progress:
     """Draws the events of a run on stderr; the run folder's name goes to stdout."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self.console = rich_console(stderr=True)
         self.bar: tqdm[Any] | None = None
         self.train_loss = math.nan
         self.line_due = time.monotonic() + _LINE_EVERY_S
@@ -90,7 +96,7 @@ class Progress:
         self._print(two_columns(rows).rstrip("\n"))
         self.console.print(layer_summary(event.model, event.train.seq_len, event.train.batch_size))
         for note in event.notes:
-            self._print(f"note: {escape(note)}")
+            self._print(f"note: {one_line(note)}")
         if bars_are_wanted():
             form = "{percentage:3.0f}%|{bar}| {desc}"
             self.bar = tqdm(total=1.0, bar_format=form, leave=False, dynamic_ncols=True)
@@ -128,7 +134,7 @@ class Progress:
             f"{self._derived(event.best_nats, event.best_bits_per_character)} "
             f"at step {event.best_step} (best)\n"
             f"{escape(event.signature)}\n"
-            f"try it: charrnn sample -m {escape(shlex.quote(event.run))}"
+            f"try it: charrnn sample -m {one_line(shlex.quote(event.run))}"
         )
         write(event.run + "\n")
 

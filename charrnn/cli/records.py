@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from charrnn.api import LanguageModel
-from charrnn.cli.console import write
+from charrnn.cli.console import json_line, write
 from charrnn.cli.sources import Source, Sources, hypotheses
-from charrnn.cli.tables import AT_ONCE, about, json_line, sign
+from charrnn.cli.tables import AT_ONCE, about, sign
 from charrnn.config import EvalConfig
 from charrnn.evaluation import Judged, Line, by_line
 

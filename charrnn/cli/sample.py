@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, ModelOption, load_model, say, write
+from charrnn.cli.console import (
+    DeviceOption,
+    ModelOption,
+    RawOption,
+    at_most_one,
+    json_line,
+    load_model,
+    say,
+    write,
+)
 from charrnn.config import SampleConfig
 from charrnn.errors import DataError
 
@@ -50,6 +59,7 @@ def sample(
     as_json: Annotated[
         bool, typer.Option("--json", help="One object a text: index, seed, prompt, text.")
     ] = False,
+    raw: RawOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Generate text.
@@ -59,6 +69,7 @@ def sample(
     """
     from charrnn.sampling import sample_text
 
+    at_most_one({"--json": as_json, "--raw": raw})
     taken = _new_seed() if seed is None else seed
     config = SampleConfig(
         length=length,
@@ -85,20 +96,18 @@ def sample(
     pieces = sample_text(lm.model, lm.vocabulary, prompt, config, stop or ())
     begin = prompt if echo else ""
     if count == 1 and not as_json:
-        write(begin)
+        write(begin, raw=raw)
         for [piece] in pieces:
-            write(piece)
+            write(piece, raw=raw)
         write("\n")
         return
     texts = ["".join(parts) for parts in zip(*pieces, strict=True)]
     if as_json:
-        import json
-
         for index, text in enumerate(texts):
             record = {"index": index, "seed": taken, "prompt": prompt, "text": text}
-            write(json.dumps(record, ensure_ascii=False) + "\n")
+            write(json_line(record))
     else:
-        write("---\n".join(f"{begin}{text}\n" for text in texts))
+        write("---\n".join(f"{begin}{text}\n" for text in texts), raw=raw)
 
 
 def _from_stdin() -> str:

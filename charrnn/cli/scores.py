@@ -8,9 +8,9 @@ from typing import Any
 
 from charrnn.adaptation import RATES, fit_temperature
 from charrnn.api import LanguageModel
-from charrnn.cli.console import say, write
+from charrnn.cli.console import json_line, say, write
 from charrnn.cli.sources import Source, Sources
-from charrnn.cli.tables import about, decimal, json_line, percent, print_table, sign
+from charrnn.cli.tables import about, decimal, percent, print_table, sign
 from charrnn.config import EvalConfig
 from charrnn.errors import DataError
 from charrnn.evaluation import Evaluator, Score

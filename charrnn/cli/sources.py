@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from charrnn.cli.console import escape, report, say
+from charrnn.cli.console import one_line, report, say
 from charrnn.errors import CharrnnError, DataError, UsageError
 from charrnn.text.corpus import STDIN, decoded, expand
 from charrnn.text.segments import whole_lines
@@ -67,7 +67,7 @@ class Source:
         first, empty = True, True
         with tqdm(
             total=size if plain else None, unit="B", unit_scale=True, leave=False, delay=1,
-            disable=not self.bar, desc=escape(self.name), dynamic_ncols=True,
+            disable=not self.bar, desc=one_line(self.name), dynamic_ncols=True,
         ) as bar:  # fmt: skip
             for raw, piece in decoded(self.name, notes):
                 if first and raw.startswith(codecs.BOM_UTF8):

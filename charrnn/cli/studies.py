@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from charrnn.api import LanguageModel
-from charrnn.cli.console import write
+from charrnn.cli.console import json_line, rich_console, write
 from charrnn.cli.page import page, print_heat
 from charrnn.cli.sources import Source, Sources
-from charrnn.cli.tables import AT_ONCE, about, decimal, json_line, percent, print_table, sign
+from charrnn.cli.tables import AT_ONCE, about, decimal, percent, print_table, sign
 from charrnn.comparison import Difference, Pair, compare
 from charrnn.config import EvalConfig
 from charrnn.errors import DataError, UsageError
@@ -124,12 +123,11 @@ def show_completion(
 def show_heat(lm: LanguageModel, config: EvalConfig, sources: Sources) -> None:
     """Texts on the terminal, coloured by surprisal; as they are where there are no colours."""
     evaluator = lm.evaluator(lines=config.by_line)
-    console = Console(highlight=False, markup=False, emoji=False)
-    coloured = console.color_system is not None and not console.no_color
+    console = rich_console()
     for source in sources:
         with sources.reported(source.name):
             parts = evaluator.judged(source.pieces())
-            if coloured:
+            if console.color_system is not None:
                 print_heat(parts, console)
             else:
                 for segment, _ in parts:

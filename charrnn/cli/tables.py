@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from charrnn.api import LanguageModel
-from charrnn.cli.console import escape, say, write
+from charrnn.cli.console import one_line, say, write
 from charrnn.config import EvalConfig
 from charrnn.evaluation import signature
 
@@ -38,12 +37,6 @@ def sign(lm: LanguageModel, config: EvalConfig) -> None:
     say(f"{head['signature']}, checkpoint {head['checkpoint']}")
 
 
-def json_line(record: dict[str, Any]) -> str:
-    """JSON in UTF-8; what in a file's name is not is written as an escape."""
-    text = json.dumps(record, ensure_ascii=False) + "\n"
-    return text.encode(errors="backslashreplace").decode()
-
-
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """On stdout; the first column holds names, the others numbers."""
     table = Table(box=None, pad_edge=False)
@@ -51,8 +44,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for name in columns[1:]:
         table.add_column(name, justify="right", no_wrap=True)
     for name, *numbers in rows:
-        shown = escape(name).replace("\n", "\\n").replace("\t", "\\t")
-        table.add_row(shown, *numbers)
+        table.add_row(one_line(name), *numbers)
     # A narrow terminal breaks the lines: better than figures cut off. A file takes any.
     width = max(_NARROWEST, Console().width) if sys.stdout.isatty() else _WIDEST
     page = io.StringIO()

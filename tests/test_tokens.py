@@ -141,12 +141,15 @@ def test_what_can_be_split_now_stays_as_it_is(tokenizer, text, more):
         (WORDS, "one.\n two", ("one.\n", " two")),
         (WORDS, "one, two", ("", "one, two")),
         (WORDS, "one  two", ("", "one  two")),
+        (WORDS, '{"one":"two', ('{"one":"', "two")),
+        (WORDS, "一。二", ("一。", "二")),
+        (WORDS, "one.two’s 1,000", ("one.two’s", "1,000")),
         (PRETOKENIZED, " one two", (" one ", "two")),
         (PRETOKENIZED, " one \n ", (" one \n ", "")),
         (PRETOKENIZED, "one", ("", "one")),
     ],
 )
-def test_a_text_is_divided_at_line_breaks_or_between_words(tokenizer, text, parts):
+def test_a_text_is_divided_at_line_breaks_or_where_a_word_begins(tokenizer, text, parts):
     assert tokenizer.divide(text) == parts
 
 

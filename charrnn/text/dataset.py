@@ -45,28 +45,29 @@ class Dataset:
         corpus = read_corpus(sources, text)
         text, document = corpus.text, _described(corpus)
         notes = corpus.notes + text.notes
-        where = f"{corpus.sources[0]}{' and more' if len(corpus.sources) > 1 else ''}"
         if valid is None:
             cut = len(text) - round(len(text) * valid_fraction)
-            held_out, start, held_out_where = text, cut, where
+            held_out, start = text, cut
             split = f"last-{100 * valid_fraction:g}%"
         else:
             other, cut = read_corpus([valid], text.like()), len(text)
-            held_out, start, held_out_where = other.text, 0, str(valid)
+            held_out, start = other.text, 0
             split = f"file:{valid.name}"
             notes += other.notes
             document["valid"] = _described(other)
         stop = len(held_out)
-        for length, place in ((cut, where), (stop - start, held_out_where)):
+        for length, place in ((cut, text.name), (stop - start, held_out.name)):
             if length < 2:
                 raise DataError("text shorter than one window", place, "use a longer text")
         vocabulary = text.vocabulary(cut)
         if len(vocabulary.symbols) < 2:
-            where = f"{where}, {vocabulary.symbols[0]!r}"
+            where = f"{text.name}, {vocabulary.symbols[0]!r}"
             if vocabulary.tokenizer == "char" or len(text.symbols) == 1:
                 raise DataError("text of a single symbol", where, "nothing to learn")
             remedy = "use a larger --vocab-size or a smaller --min-count"
             raise DataError("only one word is known", where, remedy)
+        if not "".join(vocabulary.symbols).strip():
+            raise DataError("text of white space alone", text.name, "nothing to learn")
         train_ids = text.encoded(vocabulary, 0, cut)
         valid_ids = held_out.encoded(vocabulary, start, stop)
         document |= {

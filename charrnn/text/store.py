@@ -34,6 +34,8 @@ class StoredText:
     """A sequence of them: str or list."""
     notes: tuple[str, ...] = ()
     """What one would want to know of how it was read."""
+    name = ""
+    """What to call it in an error."""
 
     def __init__(self) -> None:
         self.numbers = NumberFile(np.dtype(np.uint8))
@@ -125,6 +127,7 @@ class EncodedText:
     def __init__(self, text: StoredText, ids: Ids, places: range) -> None:
         """``ids`` are those of the symbols by number, ``places`` where the part stands."""
         self._numbers, self._ids, self._places = text.numbers, ids, places
+        self.name = text.name
         self._widths = np.where(ids == UNKNOWN, 0, text.widths())
         self._words, self._known = text.words(), ids != UNKNOWN
 

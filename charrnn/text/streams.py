@@ -29,9 +29,10 @@ class TrainingStream:
         self.ids, self.batch_size, self.seq_len, self.seed = ids, batch_size, seq_len, seed
         self.steps_per_epoch = (len(ids) - 1) // (batch_size * seq_len)
         if self.steps_per_epoch < 1:
+            name = f"{ids.name}: " if isinstance(ids, EncodedText) else ""
             raise DataError(
                 "text shorter than one window",
-                f"{len(ids)} symbols to train on",
+                f"{name}{len(ids)} symbols to train on",
                 f"a window of {batch_size} x {seq_len} needs {batch_size * seq_len + 1}; "
                 "use a longer text or a smaller --batch-size or --seq-len",
             )

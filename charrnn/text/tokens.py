@@ -96,10 +96,16 @@ class _Words(Tokenizer):
     )
     _word = regex.compile(WORD_CHARACTER)
     _open = regex.compile(rf"(?r)(?<={WORD_CHARACTER})[{APOSTROPHES}]\Z")
-    _between_words = regex.compile(rf"(?r)(?<={WORD_CHARACTER}) (?={WORD_CHARACTER})")
+    _between_words = regex.compile(
+        rf"(?r)(?<={WORD_CHARACTER}) (?={WORD_CHARACTER})"
+        rf"|(?<=[^\s\w\p{{M}}{APOSTROPHES}.,])(?={WORD_CHARACTER})"
+    )
 
     def divide(self, text: str) -> tuple[str, str]:
-        """Behind the last line break, or else at the last space between two words."""
+        """Behind the last line break, or else where the last word begins for sure.
+
+        That is behind a single space and a word, or behind punctuation that is in no word.
+        """
         newline = text.rfind("\n") + 1
         space = None if newline else self._between_words.search(text)
         if space:

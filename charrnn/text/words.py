@@ -168,5 +168,5 @@ class StoredWords(StoredText):
         order = np.argsort(-counts, kind="stable")[:most]
         kept = [self.symbols[n] for n in order if counts[n] >= max(1, least)]
         if not kept:
-            raise DataError("no word occurs often enough", remedy="use a smaller --min-count")
+            raise DataError("no word occurs often enough", self.name, "use a smaller --min-count")
         return WordVocabulary(kept, self.tokenizer)

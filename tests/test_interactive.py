@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import pytest
 from charrnn.checkpoint import Checkpoint, save
 from charrnn.config import ModelConfig
 from charrnn.params import initial_values
-from charrnn.text.tokens import WORDS
+from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
 from tests.support.shell import ROOT, charrnn
 
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("compiled")
 TAB, ENTER, BACKSPACE, ALT = "\t", "\r", "\x7f", "\x1b"
 CTRL_A, CTRL_C, CTRL_D = "\x01", "\x03", "\x04"
 CHARRNN = (sys.executable, "-m", "charrnn")
+WORDS_OF_MODEL = ("the", "of", "that", "they", "and", "5th")
 MS = r"\d+\.\d ms$"
 
 
@@ -41,6 +43,7 @@ class Terminal:
         self._screen = pyte.Screen(80, 24)
         self._screen.write_process_input = self.type  # where the cursor is, if it is asked
         self._stream = pyte.ByteStream(self._screen)
+        self.seen = b""
         kept = {name: value for name, value in os.environ.items() if name != "CHARRNN_MODEL"}
         self.process = subprocess.Popen(
             command,
@@ -88,12 +91,13 @@ class Terminal:
         except OSError:  # Linux says so when the other side is gone
             return False
         self._stream.feed(block)
+        self.seen += block
         return bool(block)
 
 
-def save_words(path: Path) -> None:
+def save_words(path: Path, words: Sequence[str] = WORDS_OF_MODEL, tokenizer=WORDS) -> None:
     """A model to which the words are as likely as they stand early, whatever was typed."""
-    vocabulary = WordVocabulary(["the", "of", "that", "they", "and", "5th"], WORDS)
+    vocabulary = WordVocabulary(words, tokenizer)
     config = ModelConfig(len(vocabulary), level="word", hidden_size=4, embed_size=4)
     weights = initial_values(config, "uniform", np.random.default_rng(0))
     weights["decoder.weight"][:] = 0
@@ -193,6 +197,32 @@ def test_ctrl_c_kills_it_as_the_signal_would(terminal):
     assert terminal.text == ""
 
 
+HOSTILE = ("t\x1b]0;title\x07", "x\x1b[2J\x9b8m", "r\u202egnp.\u202c")
+
+
+def test_hostile_words_are_escaped_as_suggestions_in_the_line_and_when_it_is_printed(tmp_path):
+    """The cursor is where it belongs all the same."""
+    model = tmp_path / "model.safetensors"
+    save_words(model, HOSTILE, PRETOKENIZED)
+    spelled = [re.escape(word.encode("unicode_escape").decode()) for word in HOSTILE]
+    title, cleared, turned = spelled
+    with Terminal(*CHARRNN, "complete", "--interactive", "-m", str(model)) as terminal:
+        terminal.wait_for(rf"^1 {title}   2 {cleared}   3 {turned}   {MS}")
+        terminal.type(TAB + " x")
+        terminal.wait_for(rf"^> {title} x\n1 {cleared}   {MS}")
+        terminal.type(TAB)
+        terminal.wait_for(rf"^> {title} {cleared}$")
+        terminal.type("\x1b[D!")  # the key to the left, into the last word
+        terminal.wait_for(r"\\x9b8!m$")
+        terminal.type("\x1b[200~\u202e\x1b[201~" + ENTER)  # as it is pasted
+        terminal.wait_for(rf"^{title} {cleared[:-1]}!\\u202em\n>")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+    seen = terminal.seen.decode()
+    assert not re.search("[\x00-\x07\x0b\x0c\x0e-\x1a\x7f-\x9f\u202a-\u202e]", seen)
+    assert "\x1b]" not in seen and "\x1b[2J" not in seen
+
+
 def test_the_options_of_completing_apply(words):
     options = ["-n", "2", "--min-p", "0.2", "--prefix"]
     with Terminal(*CHARRNN, "complete", "--interactive", "-m", str(words), *options) as terminal:
@@ -244,6 +274,7 @@ def test_a_slow_model_does_not_freeze_typing_and_answers_the_newest(tmp_path):
         (["text"], "options that exclude each other: TEXT and --interactive"),
         (["--json"], "--interactive and --scores, --json or --insert"),
         (["--print-shell", "zsh"], "--interactive and --print-shell"),
+        (["--raw"], "--raw and --interactive"),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,11 +20,16 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.layout.containers import VerticalAlign
-from prompt_toolkit.layout.processors import BeforeInput
+from prompt_toolkit.layout.processors import (
+    BeforeInput,
+    Processor,
+    Transformation,
+    TransformationInput,
+)
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.utils import is_dumb_terminal
 
-from charrnn.cli.console import escape, write
+from charrnn.cli.console import escape, one_line, write
 from charrnn.completion import Completion, Suggestion
 from charrnn.completion.request import blanks
 from charrnn.errors import UsageError
@@ -49,6 +55,23 @@ class _Answer(NamedTuple):
     ms: float
 
 
+class _Escaped(Processor):
+    """Shows in a line that is being typed what is harmful to a terminal by its escape."""
+
+    def apply_transformation(self, given: TransformationInput) -> Transformation:
+        shown: StyleAndTextTuples = []
+        ends = [0]  # of each character of the line, as it is shown
+        for style, text, *_ in given.fragments:
+            for spelled in map(escape, text):
+                shown.append((style, spelled))
+                ends.append(ends[-1] + len(spelled))
+        return Transformation(
+            shown,
+            source_to_display=lambda place: ends[min(place, len(ends) - 1)],
+            display_to_source=lambda place: bisect_right(ends, place) - 1,
+        )
+
+
 class Session:
     """Reads lines, with suggestions for what stands before the cursor, or for a line's blanks.
 
@@ -68,7 +91,9 @@ class Session:
             on_text_changed=self._notice,
             on_cursor_position_changed=self._notice,
         )
-        line = BufferControl(self._buffer, input_processors=[BeforeInput("> ", style=_DIM)])
+        line = BufferControl(
+            self._buffer, input_processors=[_Escaped(), BeforeInput("> ", style=_DIM)]
+        )
         windows = [
             Window(control, wrap_lines=True, dont_extend_height=True)
             for control in (line, FormattedTextControl(self._below))
@@ -143,7 +168,7 @@ class Session:
         shown: StyleAndTextTuples = []
         for number, suggestion in enumerate(self._answer.suggestions, 1):
             label = f"{number} " if number < 10 else ""
-            shown += [(_DIM, label), (style, escape(suggestion.text) + "   ")]
+            shown += [(_DIM, label), (style, one_line(suggestion.text) + "   ")]
         if not shown:
             shown = [(style, "nothing to suggest   ")]
         return [*shown, (_DIM, f"{self._answer.ms:.1f} ms")]

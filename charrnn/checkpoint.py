@@ -1,54 +1,42 @@
 """One checkpoint, one safetensors file: never half written, and read with distrust.
 
 The file holds float32 tensors: the weights under PyTorch's names, the optimiser's moments as
-``optim.SLOT.NAME`` and the carried recurrent state as ``state.LAYER.NAME``. Words, which may be
-many, are one uint8 tensor ``vocabulary``: the UTF-8 of a JSON list. Everything else is one
+``optim.SLOT.NAME`` and the carried recurrent state as ``state.LAYER.NAME``. Everything else is one
 canonical JSON document under the metadata key ``charrnn``, with the SHA-256 of the whole file,
-taken with the digest's own field zeroed. That shows damage; it is no signature.
+taken with the digest's own field zeroed. That shows damage; it is no signature. The vocabulary is
+a list in the document; if it is long, one uint8 tensor ``vocabulary``, the UTF-8 of the list as
+JSON, and null in the document.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import stat
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
+from charrnn import container, strict_json
 from charrnn.cells import CELLS
-from charrnn.config import ModelConfig
-from charrnn.errors import (
-    CharrnnError,
-    DataError,
-    DivergedError,
-    InputNotFoundError,
-    InputOutputError,
-)
+from charrnn.config import MAX_SIZE, ModelConfig
+from charrnn.container import Container, Specs
+from charrnn.errors import DataError, DivergedError
 from charrnn.files import write_atomically
-from charrnn.params import parameter_shapes
-from charrnn.text import NO_SUCH_FILE, CharVocabulary, Vocabulary
+from charrnn.params import count, parameter_shapes
+from charrnn.text import CharVocabulary, Vocabulary
 
-VERSION = 1
+VERSION = 2
 _KEY = "charrnn"
-_NO_DIGEST = "0" * 64
-_MAX_METADATA = 2**20
-_MAX_HEADER = 4 * _MAX_METADATA  # the metadata, escaped, and a line for each tensor
-_MAX_FILE = 2**36
-_WORDS = "vocabulary"
-_MAX_WORDS = 2**27  # bytes
-_NOT_OURS = {
-    b"PK\x03\x04": "a zip archive, as .pt and .npz files are",
-    b"\x80": "a Python pickle",
-    b"\x93NUMPY": "a NumPy array",
-    b"\x89HDF": "an HDF5 file",
-}
-_ONLY_SAFETENSORS = "charrnn reads only the .safetensors files that it wrote"
+_SYMBOLS = "vocabulary"
+_MAX_INLINE = 1 << 16  # bytes of a vocabulary's list
+_MAX_SYMBOLS = 1 << 27  # bytes of one that is a tensor
+_SLOT = re.compile(r"optim\.([a-z_]+)\.")
+_MAX_SLOTS = 4  # of an optimiser; none has more than two
+#: A list of strings and nothing else, which might take thirty times the room when it is parsed.
+_STRINGS = re.compile(rb'\[(?:"(?:[^"\\]++|\\.)*+"(?:, ?+(?=")|(?=\])))*+\]', re.DOTALL)
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -78,6 +66,7 @@ class Checkpoint:
 
 
 _DOCUMENTS = ("training", "counters", "validation", "corpus", "origin")
+_FIELDS = {"format", "version", "sha256", "model", "tokenizer", _SYMBOLS, *_DOCUMENTS}
 
 
 def save(checkpoint: Checkpoint, *paths: Path) -> None:
@@ -87,188 +76,178 @@ def save(checkpoint: Checkpoint, *paths: Path) -> None:
     cannot be created and ``InputOutputError`` where writing fails midway; an older file of that
     name then stays as it was.
     """
-    data = _to_bytes(checkpoint)
+    pieces = _pieces(checkpoint)
     for path in paths:
-        write_atomically(path, [data])
+        write_atomically(path, pieces)
 
 
-def _to_bytes(checkpoint: Checkpoint) -> bytearray:
-    tensors = dict(checkpoint.weights)
-    tensors |= {f"optim.{name}": value for name, value in checkpoint.slots.items()}
-    tensors |= {f"state.{name}": value for name, value in checkpoint.states.items()}
+def _pieces(checkpoint: Checkpoint) -> list[bytearray | memoryview]:
+    """The bytes of the file; its arrays are not copied."""
+    tensors: Arrays = {}
+    for prefix, arrays in (
+        ("", checkpoint.weights),
+        ("optim.", checkpoint.slots),
+        ("state.", checkpoint.states),
+    ):
+        for name, value in arrays.items():
+            with np.errstate(over="ignore"):  # of float64; said below
+                tensors[prefix + name] = np.asarray(value, np.float32)
     for name, value in tensors.items():
-        if not np.isfinite(value).all():
+        if not _finite(value):
             raise DivergedError("numbers are not finite, not saved", name)
-    # safetensors writes the memory as it lies: anything but C order would come out wrong.
-    tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in tensors.items()}
     vocabulary = checkpoint.vocabulary
     symbols: list[str] | None = list(vocabulary.symbols)
-    if checkpoint.config.level == "word":
-        listed = json.dumps(symbols, ensure_ascii=False, separators=(",", ":")).encode()
-        tensors[_WORDS], symbols = np.frombuffer(listed, np.uint8), None
+    listed = json.dumps(symbols, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(listed) > _MAX_INLINE:
+        tensors[_SYMBOLS], symbols = np.frombuffer(listed, np.uint8), None
     document = {
         "format": _KEY,
         "version": VERSION,
-        "sha256": _NO_DIGEST,
+        "sha256": container.NO_DIGEST,
         "model": checkpoint.config.to_dict(),
         "tokenizer": vocabulary.tokenizer,
         "vocabulary": symbols,
         **{name: getattr(checkpoint, name) for name in _DOCUMENTS},
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    if len(text) > _MAX_METADATA:
+    if len(text) > container.MAX_TEXT:
         raise DataError("metadata too large for a checkpoint", f"{len(text)} bytes")
-    data = bytearray(safetensors.numpy.save(tensors, metadata={_KEY: text}))
-    checkpoint.sha256 = hashlib.sha256(data).hexdigest()
-    _set_digest(data, _NO_DIGEST, checkpoint.sha256)
-    return data
+    pieces = container.pack(tensors, {_KEY: text})
+    checkpoint.sha256 = container.sign(pieces)
+    return pieces
 
 
-def _set_digest(data: bytearray, old: str, new: str) -> None:
-    """Exchange the digest where it stands in the header, as JSON inside a JSON string."""
-    before, after = (rf"\"sha256\":\"{digest}\"".encode() for digest in (old, new))
-    at = data.find(before)
-    if at < 0:
-        raise DataError("damaged checkpoint", remedy="it has no SHA-256")
-    data[at : at + len(before)] = after
+def _finite(value: np.ndarray[Any, Any]) -> bool:
+    """Whether all numbers are, looked at while they are in the cache."""
+    flat, step = value.reshape(-1), 1 << 16
+    return all(np.isfinite(flat[n : n + step]).all() for n in range(0, flat.size, step))
 
 
 def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint.
 
-    Raises ``InputNotFoundError`` where there is no such file and ``DataError`` for anything
-    but a sound checkpoint of a version this program knows.
+    Raises ``InputNotFoundError`` where there is no such file, ``InputOutputError`` where reading
+    fails, ``MemoryLimitError`` where it does not fit into memory, and ``DataError`` for anything
+    but a sound checkpoint of a version this program knows. No data is read before its header is
+    known to be what the configuration in it implies.
     """
-    raw = _read(path)
-    try:
-        header = _header(raw)
-        document = _document(header)
-        _check_digest(raw, document["sha256"])
+    with (
+        container.naming(path, "damaged checkpoint"),
+        container.opened(path, "no such checkpoint", "not a charrnn checkpoint") as file,
+    ):
+        document = _document(file.metadata)
         config = ModelConfig.from_dict(document["model"])
-        documents = _documents(document)
-        _check_tensors(header, config, documents)
-        tensors = safetensors.numpy.load(raw)
-        vocabulary = _vocabulary(document, config, tensors.pop(_WORDS, None))
-    except DataError as error:
-        raise DataError(error.what, path, error.remedy) from None
-    except CharrnnError as error:
-        raise DataError("damaged checkpoint", path, str(error)) from None
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError("damaged checkpoint", path, f"{type(error).__name__}: {error}") from None
-    checkpoint = Checkpoint(config, vocabulary, {}, **documents, sha256=document["sha256"])
-    for name, value in tensors.items():
-        if not np.isfinite(value).all():
-            raise DataError("checkpoint with numbers that are not finite", path, name)
-        kind, _, rest = name.partition(".")
-        if kind == "optim":
-            checkpoint.slots[rest] = value
-        elif kind == "state":
-            checkpoint.states[rest] = value
-        else:
-            checkpoint.weights[name] = value
-    return checkpoint
+        file.check(_specs(file, config, document))
+        tensors = file.read(document["sha256"])
+        vocabulary = _vocabulary(document, config, tensors.pop(_SYMBOLS, None))
+        documents = {name: document[name] for name in _DOCUMENTS}
+        checkpoint = Checkpoint(config, vocabulary, {}, **documents, sha256=document["sha256"])
+        for name, value in tensors.items():
+            if not _finite(value):
+                raise DataError("checkpoint with numbers that are not finite", remedy=name)
+            kind, _, rest = name.partition(".")
+            if kind == "optim":
+                checkpoint.slots[rest] = value
+            elif kind == "state":
+                checkpoint.states[rest] = value
+            else:
+                checkpoint.weights[name] = value
+        return checkpoint
 
 
-def _read(path: Path) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a FIFO would be waited for
-            raise DataError("not a charrnn checkpoint", path, "it is not a regular file")
-        if status.st_size > _MAX_FILE:
-            raise DataError("not a charrnn checkpoint", path, f"{status.st_size} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        if error.errno in NO_SUCH_FILE:
-            raise InputNotFoundError("no such checkpoint", path) from None
-        raise InputOutputError("cannot read", path, error.strerror or str(error)) from None
-
-
-def _header(raw: bytes) -> dict[str, Any]:
-    length = int.from_bytes(raw[:8], "little")
-    header = None
-    if 2 <= length <= min(_MAX_HEADER, len(raw) - 8):
-        with contextlib.suppress(ValueError):
-            header = json.loads(raw[8 : 8 + length])
-    if not isinstance(header, dict):
-        kinds = [f"it is {kind}; " for magic, kind in _NOT_OURS.items() if raw.startswith(magic)]
-        raise DataError("not a charrnn checkpoint", remedy="".join(kinds) + _ONLY_SAFETENSORS)
-    return header
-
-
-def _document(header: dict[str, Any]) -> dict[str, Any]:
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
-        raise DataError(
-            "a safetensors file, but not a charrnn checkpoint", remedy="it lacks our metadata"
-        )
-    document = json.loads(metadata[_KEY])
-    if document["format"] != _KEY:
+def _document(metadata: Any) -> dict[str, Any]:
+    """The document of the present version, of the right fields and, apart from ``model``, types."""
+    text = metadata.get(_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        what = "a safetensors file, but not a charrnn checkpoint"
+        raise DataError(what, remedy="it lacks our metadata; for weights see charrnn import")
+    if len(metadata) > 1 or len(text) > container.MAX_TEXT or not text.isascii():
+        raise DataError("damaged checkpoint", remedy="metadata that charrnn does not write")
+    document: dict[str, Any] = strict_json.parse(text)
+    if not isinstance(document, dict) or document.get("format") != _KEY:
         raise DataError("not a charrnn checkpoint")
-    version = document["version"]
+    version = document.get("version")
     if type(version) is not int or version < 1:
         raise DataError("damaged checkpoint", remedy=f"version {version!r}")
     if version > VERSION:
         raise DataError("checkpoint of a newer charrnn", remedy=f"version {version}; upgrade")
-    # Fields that the first checkpoints did not have.
-    document["model"] = {"bidirectional": False, **document["model"]}
-    return document  # type: ignore[no-any-return]
+    for step in range(version, VERSION):
+        document = _MIGRATIONS[step](document)
+    _require(document.keys() == _FIELDS, ", ".join(sorted(document.keys() ^ _FIELDS)))
+    for name in _DOCUMENTS:
+        _require(isinstance(document[name], dict), name)
+    for name in ("sha256", "tokenizer"):
+        _require(isinstance(document[name], str), name)
+    symbols = document[_SYMBOLS]
+    listed = isinstance(symbols, list) and all(isinstance(s, str) for s in symbols)
+    _require(symbols is None or listed, _SYMBOLS)
+    return document
 
 
-def _check_digest(raw: bytes, digest: str) -> None:
-    header = bytearray(raw[: 8 + int.from_bytes(raw[:8], "little")])
-    _set_digest(header, digest, _NO_DIGEST)
-    found = hashlib.sha256(header)
-    found.update(memoryview(raw)[len(header) :])  # not copied: it is most of the file
-    if found.hexdigest() != digest:
-        raise DataError("damaged checkpoint", remedy="its SHA-256 does not match; use an older one")
+def _from_1(document: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 only moved vocabularies; the first files had neither words nor both directions."""
+    model = document.get("model")
+    if isinstance(model, dict):
+        model = {"bidirectional": False, **model}
+    return {"tokenizer": CharVocabulary.tokenizer, **document, "model": model, "version": 2}
 
 
-def _documents(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    documents = {name: document[name] for name in _DOCUMENTS}
-    if not all(isinstance(value, dict) for value in documents.values()):
-        raise DataError("damaged checkpoint", remedy="its metadata is not as it should be")
-    return documents
+#: From each earlier version to the next; pure.
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise DataError("damaged checkpoint", remedy=f"its metadata is not as it should be: {what}")
+
+
+def _specs(file: Container, config: ModelConfig, document: dict[str, Any]) -> Specs:
+    """The tensors that the configuration implies; optimiser and state may be there or not."""
+    shapes = parameter_shapes(config)
+    expected = dict(shapes)
+    slots = {found[1] for name in file.entries if (found := _SLOT.match(name))}
+    for slot in sorted(slots)[:_MAX_SLOTS]:
+        expected |= {f"optim.{slot}.{name}": shape for name, shape in shapes.items()}
+    if any(name.startswith("state.") for name in file.entries):
+        recipe = document["training"].get("config")
+        lanes: Any = recipe.get("batch_size") if isinstance(recipe, dict) else None
+        _require(type(lanes) is int and 1 <= lanes <= MAX_SIZE, "batch_size")
+        for layer in range(config.layers):
+            for state in CELLS[config.cell_name].states:
+                expected[f"state.{layer}.{state}"] = (lanes, config.hidden_size)
+    specs: dict[str, tuple[str, tuple[int, ...]]] = {n: ("F32", s) for n, s in expected.items()}
+    if document[_SYMBOLS] is None:  # it has what the others leave of the file
+        specs[_SYMBOLS] = ("U8", (min(max(0, file.size - 4 * count(expected)), _MAX_SYMBOLS),))
+    return specs
 
 
 def _vocabulary(
-    document: dict[str, Any], config: ModelConfig, words: np.ndarray[Any, Any] | None
+    document: dict[str, Any], config: ModelConfig, tensor: np.ndarray[Any, Any] | None
 ) -> Vocabulary:
-    vocabulary: Vocabulary
-    if words is None:
-        vocabulary = CharVocabulary(document["vocabulary"])
-    else:
-        from charrnn.text.words import WordVocabulary
-
-        symbols = json.loads(words.tobytes())
-        if not isinstance(symbols, list) or not all(isinstance(s, str) for s in symbols):
-            raise DataError("vocabulary is not a list of words")
-        vocabulary = WordVocabulary.named(symbols, document["tokenizer"])
+    symbols, tokenizer = document[_SYMBOLS], document["tokenizer"]
+    if tensor is not None:
+        symbols = _strings(tensor.tobytes(), config.vocab_size - 1)
+    vocabulary = vocabulary_of(symbols, config.level, tokenizer)
     if len(vocabulary) != config.vocab_size:
         raise DataError("damaged checkpoint", remedy="vocabulary and model differ in size")
     return vocabulary
 
 
-def _check_tensors(
-    header: dict[str, Any], config: ModelConfig, documents: dict[str, dict[str, Any]]
-) -> None:
-    """Compare names, shapes and types with what the configuration implies, before any is made."""
-    found: dict[str, tuple[Any, ...]] = {
-        name: (entry["dtype"], *entry["shape"]) for name, entry in header.items()
-    }
-    shapes = parameter_shapes(config)
-    slots = {name.split(".")[1] for name in found if name.startswith("optim.")}
-    expected = dict(shapes)
-    for slot in slots:
-        expected |= {f"optim.{slot}.{name}": shape for name, shape in shapes.items()}
-    if any(name.startswith("state.") for name in found):
-        shape = (documents["training"]["config"]["batch_size"], config.hidden_size)
-        for layer in range(config.layers):
-            for state in CELLS[config.cell_name].states:
-                expected[f"state.{layer}.{state}"] = shape
-    exact: dict[str, tuple[Any, ...]] = {n: ("F32", *shape) for n, shape in expected.items()}
-    if config.level == "word":
-        _, *size = found.get(_WORDS, ("", 0))
-        exact[_WORDS] = ("U8", size[0] if len(size) == 1 and size[0] <= _MAX_WORDS else 0)
-    if found != exact:
-        odd = sorted(n for n in found.keys() | exact if found.get(n) != exact.get(n))
-        raise DataError("damaged checkpoint", remedy=f"missing, unexpected or misshapen: {odd[0]}")
+def vocabulary_of(symbols: list[str], level: str, tokenizer: str) -> Vocabulary:
+    """Of these symbols, with the ids 1 and up; raises ``DataError``."""
+    if level == "word":
+        from charrnn.text.words import WordVocabulary  # what splits words takes long to load
+
+        return WordVocabulary.named(symbols, tokenizer)
+    if tokenizer != CharVocabulary.tokenizer:
+        raise DataError("vocabulary of an unknown kind", repr(tokenizer))
+    return CharVocabulary(symbols)
+
+
+def _strings(listed: bytes, number: int) -> list[str]:
+    """A list of about so many strings, made only if it is one."""
+    quotes = listed.count(b'"') - listed.count(b'\\"')  # all but escaped ones and a few others
+    if quotes > 2 * number or not _STRINGS.fullmatch(listed):
+        raise DataError("vocabulary is not a list of so many strings")
+    found: list[str] = json.loads(listed.decode())
+    return found

@@ -20,7 +20,7 @@ from charrnn.errors import CharrnnError, InputOutputError, OutputError
 _LEFTOVER = re.compile(r"\.charrnn-[0-9a-f]{16}\.tmp")
 
 
-def write_atomically(path: Path, pieces: Iterable[bytes | bytearray]) -> None:
+def write_atomically(path: Path, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
     """Write ``pieces`` to ``path``; once this returns, they are there for good.
 
     Raises ``OutputError`` where the file cannot be created, ``InputOutputError`` where writing
@@ -73,7 +73,7 @@ def _told_as(kind: type[CharrnnError], what: str, path: Path) -> Iterator[None]:
         raise kind(what, path, error.strerror or str(error)) from None
 
 
-def _fill(file: int, pieces: Iterable[bytes | bytearray], path: Path) -> None:
+def _fill(file: int, pieces: Iterable[bytes | bytearray | memoryview], path: Path) -> None:
     """Write all, flush it to the disk, close; the file is closed whatever happens."""
     try:
         for piece in pieces:

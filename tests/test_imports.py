@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "charrnn"
 #: its own. ``charrnn`` itself, the public API, imports lazily.
 LAYERS = [
     {"charrnn", "errors"},
-    {"config", "rng", "files"},
+    {"config", "rng", "files", "strict_json"},
     {"events", "pace"},
     {"text", "backend"},
-    {"cells"},
+    {"cells", "container"},
     {"layers"},
     {"params"},
     {"network"},
@@ -86,6 +86,7 @@ def test_imports_point_down(path):
         ("evaluation.py", {"sys", "typer", "rich", "tqdm"}),
         ("scoring.py", {"os", "pathlib", "sys"}),
         ("checkpoint.py", {"pickle"}),
+        ("container.py", {"pickle"}),
         ("cli", {"numpy", "cupy"}),
     ],
 )

@@ -3,6 +3,7 @@ import errno
 import gzip
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,28 @@ def test_folder_without_texts(file, tmp_path):
     with pytest.raises(InputNotFoundError, match="folder without text files") as caught:
         read_corpus([tmp_path])
     assert caught.value.exit_code == 66
+
+
+def test_a_folder_in_it_that_cannot_be_read_is_not_left_out(file, tmp_path, monkeypatch):
+    file("a.txt", b"a")
+    file("sub/b.txt", b"b")
+    listed = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputOutputError) as caught:
+        read_corpus([tmp_path])
+    assert str(caught.value) == f"cannot read: {tmp_path}/sub; Permission denied"
+
+
+def test_closed_stdin(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(InputOutputError, match="cannot read: -; stdin is closed"):
+        read_corpus([STDIN])
 
 
 def test_no_source_at_all():

@@ -6,9 +6,11 @@ Each row is given to ``charrnn train`` and to ``charrnn eval``, which read in th
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -19,9 +21,12 @@ from typing import Any
 
 import pytest
 
-from charrnn.text import CharVocabulary
+from charrnn.errors import DataError
+from charrnn.text import CharVocabulary, read_corpus
+from charrnn.text.store import StoredCharacters
 from tests.support.evaluated import save_model
 from tests.support.shell import Result, charrnn
+from tests.support.texts import text_of
 
 TEXT = "Any text will do, be it short.\n" * 4
 RAW = TEXT.encode()
@@ -66,6 +71,21 @@ def fifo(raw: bytes, name: str = "a.txt") -> Make:
     return make
 
 
+def endless(raw: bytes) -> Make:
+    """A FIFO of the same again and again."""
+
+    def make(place: Path) -> None:
+        def write() -> None:
+            with contextlib.suppress(BrokenPipeError), (place / "a.txt").open("wb") as out:
+                while True:
+                    out.write(raw)
+
+        os.mkfifo(place / "a.txt")
+        threading.Thread(target=write, daemon=True).start()
+
+    return make
+
+
 def nothing(place: Path) -> None:
     """No file at all."""
 
@@ -93,7 +113,9 @@ class Refused:
     marks: Any = ()
 
 
-def not_utf8(raw: bytes, byte: int, offset: int, remedy: str = "convert the file to UTF-8") -> Any:
+def not_utf8(
+    raw: bytes, byte: int, offset: int, remedy: str = "convert the file to UTF-8"
+) -> Refused:
     error = f"invalid UTF-8: a.txt; byte 0x{byte:02x} at offset {offset}; {remedy}"
     return Refused(file(raw), 65, error)
 
@@ -148,6 +170,9 @@ REFUSED = {
     "overlong slash": not_utf8(b"ab\xe0\x80\xaf", 0xE0, 2),
     "overlong in four bytes": not_utf8(b"ab\xf0\x80\x80\xaf", 0xF0, 2),
     "beyond Unicode": not_utf8(b"ab\xf4\x90\x80\x80", 0xF4, 2),
+    "no UTF-8 without end": Refused(
+        endless(b"caf\xe9 " * CHUNK), 65, not_utf8(b"", 0xE9, 3).error
+    ),
     # Not text
     "NUL": binary(RAW + b"\0", len(RAW)),
     "NUL in a later chunk": binary(b"a" * CHUNK + b"\0", CHUNK),
@@ -444,3 +469,97 @@ def test_a_text_is_scored(row, tmp_path, model):
     notes = [note for note in row.notes if "again" not in note]  # each file is for itself
     assert found.err.splitlines() == [f"charrnn: {note}" for note in notes]
     assert json.loads(found.out)["total"]["characters"] == len(row.text)
+
+
+def test_the_held_out_text_is_read_in_the_same_way(tmp_path):
+    (tmp_path / "a.txt").write_bytes(RAW)
+    (tmp_path / "b.txt").write_bytes(b"ab\xff")
+    found = train(tmp_path, Works(nothing, arguments=("a.txt", "--valid", "b.txt")))
+    error = "invalid UTF-8: b.txt; byte 0xff at offset 2; convert the file to UTF-8"
+    assert (found.code, found.err) == (65, f"charrnn: error: {error}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_bad_file_among_good_ones_is_named(tmp_path):
+    files(folder("in"), file(RAW, "in/a.txt"), file(b"ab\0", "in/b.txt"))(tmp_path)
+    found = train(tmp_path, Works(nothing, arguments=("in",)))
+    error = "binary file: in/b.txt; NUL byte at offset 2"
+    assert (found.code, found.err) == (65, f"charrnn: error: {error}\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "raw, arguments, error",
+    [
+        (
+            b"x" * (5 * CHUNK),
+            (),
+            "text without words: a.txt: 1,048,576 characters without a line break or a space "
+            "between words; use a model of characters",
+        ),
+        (
+            b"one two three\n" * 9,
+            ("--min-count", "99"),
+            "no word occurs often enough: a.txt; use a smaller --min-count",
+        ),
+    ],
+)
+def test_what_is_no_text_of_words_is_refused_by_name(tmp_path, raw, arguments, error):
+    (tmp_path / "a.txt").write_bytes(raw * 2)
+    row = Works(nothing, arguments=("--level", "word", *arguments, "a.txt"))
+    found = train(tmp_path, row)
+    assert (found.code, found.err) == (65, f"charrnn: error: {error}\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["a\nb.txt", "\x1b[2J.txt", os.fsdecode(b"\xe9.txt"), "-.txt"])
+def test_a_run_that_is_named_after_its_text_has_a_plain_name(tmp_path, name):
+    (tmp_path / name).write_bytes(RAW)
+    options = ["--hidden", "2", "--steps", "1", "--evals", "1"]
+    found = charrnn("train", *options, "--", name, cwd=tmp_path)
+    assert found.code == 0, found.err
+    assert re.fullmatch(r"checkpoints/[\w.-]+\n", found.out)
+    assert not found.out.startswith("checkpoints/-")
+
+
+def test_a_file_that_grows_is_read_to_where_it_ends_then(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(RAW)
+    append = StoredCharacters.append
+
+    def write_more(text: StoredCharacters, piece: str) -> None:
+        append(text, piece)
+        if path.stat().st_size == len(RAW):
+            path.write_bytes(RAW * 2)
+
+    monkeypatch.setattr(StoredCharacters, "append", write_more)
+    corpus = read_corpus([path])
+    assert (text_of(corpus.text), corpus.bytes) == (TEXT * 2, 2 * len(RAW))
+
+
+def test_a_file_that_shrinks_is_read_to_where_it_ends_then(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a" * CHUNK + b"b" * CHUNK)
+    append = StoredCharacters.append
+
+    def cut(text: StoredCharacters, piece: str) -> None:
+        append(text, piece)
+        os.truncate(path, CHUNK + 9)
+
+    monkeypatch.setattr(StoredCharacters, "append", cut)
+    corpus = read_corpus([path])
+    assert corpus.characters == CHUNK + 9
+
+
+def test_a_gzip_bomb_is_refused_in_time(tmp_path, monkeypatch):
+    """Not much more is kept than any gzip file may have, however much it would unpack to."""
+    monkeypatch.undo()
+    with gzip.open(tmp_path / "a.gz", "wb", 1) as packed:
+        for _ in range(80):
+            packed.write(b"a" * (1 << 20))
+    text = StoredCharacters()
+    with pytest.raises(
+        DataError, match=r"unpacks to far too much: .*a\.gz; 67,\d\d\d,\d\d\d bytes"
+    ):
+        read_corpus([tmp_path / "a.gz"], text)
+    assert len(text) <= 1 << 26

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from unittest import mock
 
 from charrnn.cli import main
@@ -78,15 +80,25 @@ def popen(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
         signal.signal(signal.SIGINT, before)
 
 
-def on_terminal(arguments: list[str], cwd: Path, **environment: str) -> str:
-    """What a command writes to a terminal of 100 columns."""
+def on_terminal(
+    arguments: Sequence[str],
+    cwd: Path,
+    *,
+    code: int = 0,
+    stdout: BinaryIO | None = None,
+    **environment: str,
+) -> str:
+    """What a command that ends with ``code`` writes to a terminal of 100 columns.
+
+    What goes to stdout may go to a file instead.
+    """
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (30, 100))
     process = subprocess.Popen(
         [sys.executable, "-m", "charrnn", *arguments],
         cwd=cwd,
         stdin=follower,
-        stdout=follower,
+        stdout=stdout or follower,
         stderr=follower,
         env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | environment,
     )
@@ -101,5 +113,5 @@ def on_terminal(arguments: list[str], cwd: Path, **environment: str) -> str:
             break
         received += block
     os.close(leader)
-    assert process.wait(30) == 0
-    return received.decode()
+    assert process.wait(30) == code
+    return received.decode(errors="surrogateescape")

@@ -22,13 +22,14 @@ import numpy as np
 from charrnn import container, strict_json
 from charrnn.cells import CELLS
 from charrnn.config import MAX_SIZE, ModelConfig
-from charrnn.container import Container, Specs
-from charrnn.errors import DataError, DivergedError
+from charrnn.container import Container, Kind, Specs
+from charrnn.errors import CharrnnError, DataError, DivergedError
 from charrnn.files import write_atomically
 from charrnn.params import count, parameter_shapes
 from charrnn.text import CharVocabulary, Vocabulary
 
 VERSION = 2
+_KIND = Kind("no such checkpoint", "not a charrnn checkpoint", "damaged checkpoint")
 _KEY = "charrnn"
 _SYMBOLS = "vocabulary"
 _MAX_INLINE = 1 << 16  # bytes of a vocabulary's list
@@ -93,7 +94,7 @@ def _pieces(checkpoint: Checkpoint) -> list[bytearray | memoryview]:
             with np.errstate(over="ignore"):  # of float64; said below
                 tensors[prefix + name] = np.asarray(value, np.float32)
     for name, value in tensors.items():
-        if not _finite(value):
+        if not is_finite(value):
             raise DivergedError("numbers are not finite, not saved", name)
     vocabulary = checkpoint.vocabulary
     symbols: list[str] | None = list(vocabulary.symbols)
@@ -117,7 +118,7 @@ def _pieces(checkpoint: Checkpoint) -> list[bytearray | memoryview]:
     return pieces
 
 
-def _finite(value: np.ndarray[Any, Any]) -> bool:
+def is_finite(value: np.ndarray[Any, Any]) -> bool:
     """Whether all numbers are, looked at while they are in the cache."""
     flat, step = value.reshape(-1), 1 << 16
     return all(np.isfinite(flat[n : n + step]).all() for n in range(0, flat.size, step))
@@ -131,10 +132,7 @@ def load(path: Path) -> Checkpoint:
     but a sound checkpoint of a version this program knows. No data is read before its header is
     known to be what the configuration in it implies.
     """
-    with (
-        container.naming(path, "damaged checkpoint"),
-        container.opened(path, "no such checkpoint", "not a charrnn checkpoint") as file,
-    ):
+    with container.opened(path, _KIND) as file:
         document = _document(file.metadata)
         config = ModelConfig.from_dict(document["model"])
         file.check(_specs(file, config, document))
@@ -143,7 +141,7 @@ def load(path: Path) -> Checkpoint:
         documents = {name: document[name] for name in _DOCUMENTS}
         checkpoint = Checkpoint(config, vocabulary, {}, **documents, sha256=document["sha256"])
         for name, value in tensors.items():
-            if not _finite(value):
+            if not is_finite(value):
                 raise DataError("checkpoint with numbers that are not finite", remedy=name)
             kind, _, rest = name.partition(".")
             if kind == "optim":
@@ -153,6 +151,15 @@ def load(path: Path) -> Checkpoint:
             else:
                 checkpoint.weights[name] = value
         return checkpoint
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether there is a file that says it is one, sound or not."""
+    try:
+        with container.opened(path, _KIND) as file:
+            return isinstance(file.metadata, dict) and _KEY in file.metadata
+    except CharrnnError:
+        return False
 
 
 def _document(metadata: Any) -> dict[str, Any]:

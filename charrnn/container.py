@@ -2,8 +2,8 @@
 
 A file is the length of its header in 8 bytes, the header, which is JSON and says the type, shape
 and offsets of each tensor, and the tensors without gaps. Nothing of a stranger's file is believed:
-of its data nothing is read, and nothing of its size allocated, before ``Container.check`` or
-``Container.check_offsets`` has found the header to say just what it should.
+of its data nothing is read, and nothing of its size allocated, before ``Container.check`` has
+found the header to say just what it should.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,11 +56,22 @@ _NOT_OURS = {
 }
 
 
-def layout(specs: Specs) -> Entries:
-    """The header's entries: wider types first, then by name, as the safetensors package writes."""
+class Kind(NamedTuple):
+    """What is said of a file that is not there, of another format, or unsound."""
+
+    missing: str
+    foreign: str
+    damaged: str
+
+
+def layout(specs: Specs, order: Sequence[str] = ()) -> Entries:
+    """The header's entries, without gaps.
+
+    Without an ``order`` wider types first, then by name, as the safetensors package writes them.
+    """
     entries: Entries = {}
     end = 0
-    for name in sorted(specs, key=lambda n: (-WIDTHS[specs[n][0]], n)):
+    for name in order or sorted(specs, key=lambda n: (-WIDTHS[specs[n][0]], n)):
         dtype, shape = specs[name]
         begin, end = end, end + WIDTHS[dtype] * math.prod(shape)
         entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
@@ -120,20 +131,39 @@ def _short(text: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path, missing: str, foreign: str) -> Iterator[Container]:
-    """A file whose header was read. Nothing is waited for, such as a FIFO's other end.
+def opened(path: Path, kind: Kind) -> Iterator[Container]:
+    """A file whose header was read, and which is named by the errors of what is done inside.
 
     Raises ``InputNotFoundError`` where there is no such file, ``InputOutputError`` where it cannot
-    be read and ``DataError`` where it is no safetensors file; ``missing`` and ``foreign`` say so.
+    be read and ``DataError`` where it is no safetensors file.
     """
+    with naming(path, kind.damaged), _regular(path, kind) as (descriptor, size):
+        yield Container(descriptor, size, kind)
+
+
+def read_text(path: Path, kind: Kind, most: int) -> str:
+    """A small file of UTF-8; raises as ``opened`` does."""
+    with naming(path, kind.damaged), _regular(path, kind) as (descriptor, size):
+        if size > most:
+            raise DataError(kind.foreign, remedy=f"it has {size} bytes")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most).decode()
+
+
+@contextlib.contextmanager
+def _regular(path: Path, kind: Kind) -> Iterator[tuple[int, int]]:
+    """Descriptor and size. Nothing is waited for, such as a FIFO's other end."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in NO_SUCH_FILE:
-            raise InputNotFoundError(missing, path) from None
-        raise InputOutputError("cannot read", path, error.strerror or str(error)) from None
+            raise InputNotFoundError(kind.missing, path) from None
+        raise
     try:
-        yield Container(descriptor, foreign)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(kind.foreign, remedy="it is not a regular file")
+        yield descriptor, status.st_size
     finally:
         os.close(descriptor)
 
@@ -141,42 +171,42 @@ def opened(path: Path, missing: str, foreign: str) -> Iterator[Container]:
 class Container:
     """An open file: ``metadata`` and ``entries`` as they stand in its header, whatever they are."""
 
-    def __init__(self, descriptor: int, foreign: str) -> None:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(foreign, remedy="it is not a regular file")
-        if status.st_size > _MAX_FILE:
-            raise DataError(foreign, remedy=f"it has {status.st_size} bytes")
+    def __init__(self, descriptor: int, size: int, kind: Kind) -> None:
+        if size > _MAX_FILE:
+            raise DataError(kind.foreign, remedy=f"it has {size} bytes")
+        self._damaged = kind.damaged
         self._file, self._head = descriptor, os.read(descriptor, 8)
         length = int.from_bytes(self._head, "little")
-        if 2 <= length <= min(_MAX_HEADER, status.st_size - 8):
+        if 2 <= length <= min(_MAX_HEADER, size - 8):
             self._head += os.read(descriptor, length)
-        self.size = status.st_size - len(self._head)  # of the data
+        self.size = size - len(self._head)  # of the data
         header = None
         with contextlib.suppress(ValueError):
             header = strict_json.parse(self._head[8:].decode())
         if not isinstance(header, dict):
             kinds = [kind for magic, kind in _NOT_OURS.items() if self._head.startswith(magic)]
             said = "".join(f"it is {kind}; " for kind in kinds)
-            raise DataError(foreign, remedy=f"{said}charrnn reads only sound .safetensors files")
+            raise DataError(
+                kind.foreign, remedy=f"{said}charrnn reads only sound .safetensors files"
+            )
         self.metadata: Any = header.pop("__metadata__", None)
         self.entries: dict[str, Any] = header
 
-    def check(self, specs: Specs) -> None:
-        """Raise ``DataError`` unless these are the tensors, where and as long as they must be."""
-        expected = layout(specs)
+    def check(self, specs: Specs, order: Sequence[str] = ()) -> None:
+        """Raise ``DataError`` unless these are the tensors, placed as ``layout`` has them."""
+        expected = layout(specs, order)
         same = {n for n, e in expected.items() if _text(self.entries.get(n)) == _text(e)}
         odd = sorted((self.entries.keys() | expected.keys()) - same)
         if odd:
             remedy = f"missing, unexpected or misshapen: {odd[0]}"
-            raise DataError("damaged checkpoint", remedy=remedy)
+            raise DataError(self._damaged, remedy=remedy)
         end = max(entry["data_offsets"][1] for entry in expected.values())
         if self.size != end:
-            remedy = f"{self.size} bytes of data instead of {end}; use an older one"
-            raise DataError("damaged checkpoint", remedy=remedy)
+            remedy = f"{self.size} bytes of data instead of {end}"
+            raise DataError(self._damaged, remedy=remedy)
 
     def read(self, digest: str | None = None) -> dict[str, Array]:
-        """The arrays, into one piece of memory; after ``check``, or ``check_offsets``.
+        """The arrays, in one piece of memory; after ``check``.
 
         With a ``digest`` raises ``DataError`` unless it is the file's. Raises ``MemoryLimitError``
         for more than there is, ``DataError`` for a file that grew or shrank meanwhile.
@@ -198,7 +228,7 @@ class Container:
             raise DataError("file that grows while it is read")
         if digest not in (None, found.hexdigest()):
             remedy = "its SHA-256 does not match; use an older one"
-            raise DataError("damaged checkpoint", remedy=remedy)
+            raise DataError(self._damaged, remedy=remedy)
         return {name: _view(data, entry) for name, entry in self.entries.items()}
 
 

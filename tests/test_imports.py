@@ -27,7 +27,7 @@ LAYERS = [
     {"reading", "scoring"},
     {"optim", "sampling", "evaluation", "recipe"},
     {"preflight", "checkpoint", "provenance", "completion", "comparison"},
-    {"runs", "simulation", "adaptation"},
+    {"runs", "simulation", "adaptation", "exchange"},
     {"training", "api"},
     {"cli"},
     {"__main__"},

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from charrnn import __version__
-from charrnn.cli import complete, evaluate, info, sample, train
+from charrnn.cli import complete, evaluate, exchange, info, sample, train
 from charrnn.cli.console import escape, report
 from charrnn.errors import CharrnnError
 
@@ -24,7 +24,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (train.train, sample.sample, complete.complete, evaluate.eval_, info.info):
+COMMANDS = (
+    train.train,
+    sample.sample,
+    complete.complete,
+    evaluate.eval_,
+    info.info,
+    exchange.import_,
+)
+for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 
 

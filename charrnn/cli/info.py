@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.console import ModelOption, json_line, rich_console, two_columns, write
+from charrnn.cli.console import (
+    ModelOption,
+    at_most_one,
+    json_line,
+    rich_console,
+    two_columns,
+    write,
+)
 
 _SHOWN = 20  # words of a vocabulary
 
@@ -14,13 +22,28 @@ _SHOWN = 20  # words of a vocabulary
 def info(
     model: ModelOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the parameters for PyTorch, FILE.safetensors, and beside it as JSON the"
+            " configuration and the vocabulary; charrnn import reads both.",
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
     """Show what a checkpoint is: configuration, layers, vocabulary, provenance, validation."""
     from charrnn.checkpoint import load
     from charrnn.runs import find_checkpoint
 
+    at_most_one({"--json": as_json, "--export": export is not None})
     path = find_checkpoint(model)
     checkpoint = load(path)
+    if export is not None:
+        from charrnn.exchange import export as exported
+
+        for written in exported(checkpoint, export):
+            write(f"{written}\n")
+        return
     symbols, chars = checkpoint.vocabulary.symbols, checkpoint.config.level == "char"
     found: dict[str, Any] = {
         "path": str(path),

@@ -113,5 +113,5 @@ def on_terminal(
             break
         received += block
     os.close(leader)
-    assert process.wait(30) == code
+    assert process.wait(30) == code, received
     return received.decode(errors="surrogateescape")

@@ -154,7 +154,7 @@ COMMANDS: dict[str, tuple[list[str], int]] = {
     "info": (["info", *CHARS], 0),
     "info of words": (["info", *WORDS], 0),
     "export": (["info", *WORDS, "--export", f"{NAME}.safetensors"], 0),
-    "import": (["import", NAME, NAME, "-o", f"{NAME}-run"], 65),
+    "import": (["import", NAME, NAME, "-o", f"{NAME}-imported"], 65),
     "no such model": (["sample", "-m", f"{NAME}-none"], 66),
     "no such text, debugged": (["--debug", "train", f"{NAME}-none"], 66),
     "no such command": ([NAME], 2),

@@ -93,6 +93,8 @@ def nothing(place: Path) -> None:
 def unreadable(place: Path) -> None:
     (place / "a.txt").write_bytes(RAW)
     (place / "a.txt").chmod(0)
+    if os.access(place / "a.txt", os.R_OK):
+        pytest.skip("root may read anything")
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,6 @@ ENDS_WITHIN = "the file ends within a character"
 GZIP = "gzip data: {}; unpack it: gzip -dc, or name it *.gz"
 UTF_16 = "UTF-16 text: a.txt; convert it: iconv -f UTF-16 -t UTF-8"
 UTF_32 = "UTF-32 text: a.txt; convert it: iconv -f UTF-32 -t UTF-8"
-AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
 ON_LINUX = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that fails")
 
 REFUSED = {
@@ -235,7 +236,7 @@ REFUSED = {
     "folder whose name ends in .gz": Refused(
         folder("a.gz"), 66, "folder without text files: a.gz; it needs *.txt or *.txt.gz", ("a.gz",)
     ),
-    "unreadable": Refused(unreadable, 74, "cannot read: a.txt; Permission denied", marks=AS_ROOT),
+    "unreadable": Refused(unreadable, 74, "cannot read: a.txt; Permission denied"),
     "failing disk": Refused(
         nothing,
         74,

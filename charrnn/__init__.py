@@ -40,6 +40,8 @@ def train(
     corpus: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
+    resume: bool = False,
+    init_from: str | Path | None = None,
     valid: str | Path | None = None,
     sample_length: int = 0,
     device: str = "auto",
@@ -48,7 +50,8 @@ def train(
 ) -> Iterator[Event]:
     """Train as ``charrnn train`` does, into the run folder ``output``; yields the events.
 
-    Nothing happens until the first event is asked for; the work is done in between. ``options``
+    Nothing happens until the first event is asked for; the work is done in between. ``resume``
+    goes on with the run in ``output``; see ``charrnn.training.train``. ``options``
     are the fields of ``charrnn.recipe.Options``, such as ``cell="gru"`` or ``minutes=5``.
     Raises ``CharrnnError``.
     """
@@ -59,6 +62,8 @@ def train(
         [corpus] if isinstance(corpus, str | Path) else corpus,
         None if output is None else Path(output),
         Options(**options),
+        resume=resume,
+        init_from=None if init_from is None else Path(init_from),
         valid=None if valid is None else Path(valid),
         sample_length=sample_length,
         device=device,

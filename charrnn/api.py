@@ -11,11 +11,10 @@ import numpy as np
 
 from charrnn.backend import select_backend
 from charrnn.checkpoint import Checkpoint
-from charrnn.checkpoint import load as load_checkpoint
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.errors import DataError
 from charrnn.model import Model
-from charrnn.runs import find_checkpoint
+from charrnn.runs import load_model
 from charrnn.sampling import read_prompt, sample_text
 
 if TYPE_CHECKING:
@@ -51,8 +50,8 @@ class LanguageModel:
         announce: Callable[[str], None] = lambda message: None,
     ) -> LanguageModel:
         """See ``charrnn.load``."""
-        found = find_checkpoint(None if path is None else Path(path))
-        return cls(load_checkpoint(found), device, announce)
+        _, checkpoint = load_model(None if path is None else Path(path), announce)
+        return cls(checkpoint, device, announce)
 
     @property
     def config(self) -> ModelConfig:

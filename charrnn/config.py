@@ -39,8 +39,8 @@ def _between(option: str, value: float, low: float, high: float) -> None:
     _require(low <= value <= high, option, value, f"must be from {low:g} to {high:g}")
 
 
-class _Config:
-    """Shared by the three configurations: to and from plain dictionaries."""
+class Config:
+    """Shared by all configurations: to and from plain dictionaries."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload, no-any-return]
@@ -69,7 +69,7 @@ def _matches(value: object, annotation: str) -> bool:
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Config):
+class ModelConfig(Config):
     """The architecture. ``vocab_size`` counts the reserved unknown symbol.
 
     ``bidirectional``: a second stack of layers reads from the right, to fill blanks.
@@ -115,7 +115,7 @@ class ModelConfig(_Config):
 
 
 @dataclass(frozen=True)
-class Budget(_Config):
+class Budget(Config):
     """How long to train: exactly one of the three is given."""
 
     epochs: float | None = None
@@ -139,7 +139,7 @@ class Budget(_Config):
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Config):
+class TrainConfig(Config):
     """The training recipe, apart from its budget.
 
     ``batch_size`` is the number of lanes that the text is cut into, ``seq_len`` the time steps
@@ -191,7 +191,7 @@ class TrainConfig(_Config):
 
 
 @dataclass(frozen=True)
-class SampleConfig(_Config):
+class SampleConfig(Config):
     """How symbols are drawn. ``temperature`` 0 is argmax; ``top_k`` 0 and ``top_p`` 1 are off.
 
     ``unknown``: the unknown symbol may be drawn too.
@@ -217,7 +217,7 @@ class SampleConfig(_Config):
 
 
 @dataclass(frozen=True)
-class CompleteConfig(_Config):
+class CompleteConfig(Config):
     """How many words complete a text, each at least how probable.
 
     ``mode``: what a last word without a space behind it is: "next", whole; "prefix", the beginning
@@ -235,7 +235,7 @@ class CompleteConfig(_Config):
 
 
 @dataclass(frozen=True)
-class EvalConfig(_Config):
+class EvalConfig(Config):
     """How texts are scored and what is shown of each.
 
     ``reset``: where the state starts from zero. ``lanes``: parts of a text that are read side by

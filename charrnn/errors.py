@@ -63,3 +63,9 @@ class InputOutputError(CharrnnError):
     """Reading or writing failed midway: disk full, I/O error."""
 
     exit_code = 74
+
+
+class LockedError(CharrnnError):
+    """Another process is at work in the run folder."""
+
+    exit_code = 75

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
@@ -318,12 +318,19 @@ class Scorer:
         self.y = np.pad(y, padding, constant_values=-1)
         self.window = model.window(steps, lanes)
 
-    def losses(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The cross-entropy in nats of each symbol but the first, in the text's order."""
+    def losses(
+        self, stop: Callable[[], bool] = lambda: False
+    ) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """The cross-entropy in nats of each symbol but the first, in the text's order.
+
+        None where ``stop``, asked now and then, said so.
+        """
         self.window.reset()
         steps = self.window.seq_len
         parts = []
         for t in range(0, len(self.x), steps):
+            if stop():
+                return None
             x, y = self.x[t : t + steps], self.y[t : t + steps]
             losses = self.window.losses(x, np.maximum(y, UNKNOWN))  # -1 is left out below
             parts.append(self.backend.to_host(losses).reshape(y.shape))

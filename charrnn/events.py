@@ -12,7 +12,8 @@ from charrnn.config import Budget, ModelConfig, TrainConfig
 class Prepared:
     """Before the first step: what is about to happen.
 
-    ``memory`` in bytes; ``steps`` is None for a budget in minutes.
+    ``memory`` in bytes; ``steps`` is None for a budget in minutes; ``resumed`` is the step that
+    the run goes on from, 0 for a new one.
     """
 
     run: str
@@ -26,6 +27,7 @@ class Prepared:
     steps: int | None
     parameters: int
     memory: int
+    resumed: int
     notes: tuple[str, ...]
 
 
@@ -79,6 +81,42 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class NotSaved:
+    """A checkpoint could not be written; the run goes on and tries again at the next."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A step without an update: its loss or its gradient was not finite."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """After too many of these: the run went from ``step`` back ``to`` a checkpoint's.
+
+    ``rate_scale`` is what the learning rate is multiplied with from now on.
+    """
+
+    step: int
+    to: int
+    rate_scale: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """On request, before the budget was used up; ``path`` is the checkpoint to go on from."""
+
+    run: str
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """The budget is used up."""
 
@@ -94,4 +132,23 @@ class Finished:
     elapsed_s: float
 
 
-Event = Prepared | Step | Validated | Sampled | Saved | Finished
+Event = (
+    Prepared
+    | Step
+    | Validated
+    | Sampled
+    | Saved
+    | NotSaved
+    | Skipped
+    | RolledBack
+    | Stopped
+    | Finished
+)
+
+
+@dataclass
+class Requests:
+    """What is asked of a run while it trains; looked at after each step."""
+
+    save: bool = False
+    stop: bool = False

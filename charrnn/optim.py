@@ -150,7 +150,8 @@ def method_of(config: TrainConfig) -> Method:
 class Optimizer:
     """Clips the gradients and updates the parameters by them.
 
-    ``buffers`` are the slots by name, one flat buffer each that matches the parameters.
+    ``buffers`` are the slots by name, one flat buffer each that matches the parameters; ``steps``
+    counts the updates.
     """
 
     def __init__(
@@ -169,6 +170,8 @@ class Optimizer:
 
     def step(self, lr: float, touched: np.ndarray[Any, Any] | None = None) -> Array:
         """Clip and update; gives the norm of the gradients before clipping, a device scalar.
+
+        Where that is not finite nothing is updated, unless finding out would mean waiting.
 
         They are scaled to a Euclidean norm of at most ``config.clip`` (Pascanu et al. 2013), 0
         meaning any: a large norm is how exploding gradients show themselves. ``touched``: of
@@ -192,6 +195,8 @@ class Optimizer:
 
         squares = backend.map(lambda piece: self._sum_of_squares(xp, piece[1]), pieces)
         norm = xp.sqrt(sum(squares[1:], squares[0]))
+        if not backend.deferred and not math.isfinite(norm):
+            return norm
         self.steps += 1
         own = self.method.scalars(config, lr, self.steps)
         backend.to_device(np.array([1, 1 - lr * config.weight_decay, *own]), out=self.scalars)

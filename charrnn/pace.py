@@ -18,9 +18,10 @@ class Pace:
         self.seconds = 60 * budget.minutes if budget.minutes is not None else math.inf
         self.start()
 
-    def start(self) -> None:
-        """The clock starts now."""
-        self.begin = self.last = time.monotonic()
+    def start(self, elapsed: float = 0.0) -> None:
+        """The clock starts now, or goes on from so many seconds."""
+        self.last = time.monotonic()
+        self.begin = self.last - elapsed
 
     def lap(self) -> float:
         """Seconds since the last call."""
@@ -41,4 +42,4 @@ class Pace:
         """Seconds to go, at the speed so far."""
         if not self.steps:
             return max(0.0, self.seconds - self.elapsed)
-        return self.elapsed / step * (self.steps - step)
+        return self.elapsed / step * max(0, self.steps - step)

@@ -22,9 +22,27 @@ def provenance(backend: Backend, command: str) -> dict[str, Any]:
         "charrnn": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "blas": " ".join(sorted({f"{b['internal_api']} {b['version']}" for b in blas})),
+        "blas": " ".join(sorted({_blas(info) for info in blas})),
         "threads": backend.threads,
         "kernels": backend.kernels,
         "platform": platform.platform(),
         "device": backend.name,
     }
+
+
+def _blas(info: dict[str, Any]) -> str:
+    parts = (info.get(key) for key in ("internal_api", "version", "architecture"))
+    return " ".join(part for part in parts if part)
+
+
+#: What decides on the last bits of a result.
+_BITS = ("charrnn", "numpy", "blas", "threads", "kernels", "device")
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which of two provenances' entries may change results in their last bits, and how; or ""."""
+    return ", ".join(
+        f"{name} {then.get(name)} then, {now[name]} now"
+        for name in _BITS
+        if then.get(name) != now[name]
+    )

@@ -9,29 +9,29 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
-from charrnn.config import Budget, ModelConfig, TrainConfig
+from charrnn.config import Budget, Config, ModelConfig, TrainConfig
 from charrnn.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options of a training run; None: chosen from the text and the other options.
+class Options(Config):
+    """The options of a training run; None: not given, so chosen from the others and the text.
 
     Names and meanings are those of ``ModelConfig``, ``TrainConfig`` and ``Budget``.
     """
 
-    level: str = ModelConfig.level
+    level: str | None = None
     vocab_size: int | None = None
     min_count: int | None = None
     pretokenized: bool | None = None
-    cell: str = ModelConfig.cell
-    activation: str = ModelConfig.activation
+    cell: str | None = None
+    activation: str | None = None
     layers: int | None = None
     hidden_size: int | None = None
     embed_size: int | None = None
     dropout: float | None = None
     tie: bool | None = None
-    bidirectional: bool = ModelConfig.bidirectional
+    bidirectional: bool | None = None
     batch_size: int | None = None
     seq_len: int | None = None
     epochs: float | None = None
@@ -41,29 +41,22 @@ class Options:
     optimizer: str | None = None
     momentum: float | None = None
     weight_decay: float | None = None
-    schedule: str = TrainConfig.schedule
-    warmup: float = TrainConfig.warmup
+    schedule: str | None = None
+    warmup: float | None = None
     clip: float | None = None
-    init: str = TrainConfig.init
-    valid_fraction: float = TrainConfig.valid_fraction
-    evals: int = TrainConfig.evals
-    seed: int = TrainConfig.seed
+    init: str | None = None
+    valid_fraction: float | None = None
+    evals: int | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         """Raises ``UsageError`` for what makes no sense whatever the text: before it is read."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
+        given = self.given()
         given.pop("tie", None)  # whether sizes fit it shows when all are known
         given.setdefault("weight_decay", 0.0)
         given.setdefault("vocab_size", 2)
         TrainConfig(**_part(TrainConfig, given))
         ModelConfig(**_part(ModelConfig, given))
-        for option, value in (
-            ("--vocab-size", self.vocab_size),
-            ("--min-count", self.min_count),
-            ("--pretokenized", self.pretokenized),
-        ):
-            if value is not None and self.level != "word":
-                raise UsageError("option without effect", option, "it needs --level word")
         if self.vocab_size is not None and self.vocab_size < 2:
             raise UsageError(
                 "invalid value", f"--vocab-size {self.vocab_size}", "must be at least 2"
@@ -72,6 +65,42 @@ class Options:
             raise UsageError("invalid value", f"--min-count {self.min_count}", "must be at least 1")
         if budget := _part(Budget, given):
             Budget(**budget)
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def settled(self) -> Options:
+        """With the defaults that do not depend on the text.
+
+        Raises ``UsageError`` for options that would have no effect.
+        """
+        options = Options(**(_DEFAULTS | self.given()))
+        for name in ("vocab_size", "min_count", "pretokenized"):
+            if name in self.given() and options.level != "word":
+                raise UsageError("option without effect", option(name), "it needs --level word")
+        return options
+
+
+_DEFAULTS: dict[str, Any] = {
+    "level": ModelConfig.level,
+    "cell": ModelConfig.cell,
+    "activation": ModelConfig.activation,
+    "bidirectional": ModelConfig.bidirectional,
+    "schedule": TrainConfig.schedule,
+    "warmup": TrainConfig.warmup,
+    "init": TrainConfig.init,
+    "valid_fraction": TrainConfig.valid_fraction,
+    "evals": TrainConfig.evals,
+    "seed": TrainConfig.seed,
+}
+
+_SHORT = {"hidden_size": "hidden", "embed_size": "embed"}
+
+
+def option(name: str) -> str:
+    """What an option is called in the shell."""
+    return "--" + _SHORT.get(name, name).replace("_", "-")
 
 
 def _part(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -148,19 +177,21 @@ def recommend(
 
 
 class Resolved(NamedTuple):
-    """A complete configuration, and by name what was chosen in it."""
+    """A complete configuration, by name what was chosen in it, and the options that ask for it."""
 
     model: ModelConfig
     train: TrainConfig
     budget: Budget
     chosen: dict[str, Any]
+    options: Options
 
 
 def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
     """Fill in what ``options`` leave open; raises ``UsageError`` for what makes no sense."""
-    values = asdict(options)
-    given = {name for name, value in values.items() if value is not None}
-    recipe = recommend(symbols, options.batch_size, options.seq_len, options.level)._asdict()
+    options = options.settled()
+    values, given = asdict(options), options.given().keys()
+    level = values["level"]
+    recipe = recommend(symbols, options.batch_size, options.seq_len, level)._asdict()
     if given & {"epochs", "steps", "minutes"}:
         del recipe["epochs"]
     for name, value in recipe.items():
@@ -169,8 +200,8 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
     if values["embed_size"] is None:
         values["embed_size"] = values["hidden_size"]
     if values["tie"] is None:  # of words, most parameters are in these two matrices
-        values["tie"] = options.level == "word" and values["embed_size"] == values["hidden_size"]
-    descent = _DESCENTS[options.level]
+        values["tie"] = level == "word" and values["embed_size"] == values["hidden_size"]
+    descent = _DESCENTS[level]
     for name in ("optimizer", "momentum", "clip"):
         if values[name] is None:
             values[name] = getattr(descent, name)
@@ -180,7 +211,7 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
     adam = values["optimizer"] == "adam"
     if values["weight_decay"] is None:
         values["weight_decay"] = TrainConfig.weight_decay if adam else 0.0
-    quiet = {"tie", "optimizer", "momentum", "clip"} if options.level == "char" else set()
+    quiet = {"tie", "optimizer", "momentum", "clip"} if level == "char" else set()
     chosen = {n: v for n, v in values.items() if v is not None and n not in given | quiet}
     if options.bidirectional and values["seq_len"] < 2:
         raise UsageError("invalid value", "--seq-len 1", "--bidirectional needs at least 2")
@@ -189,4 +220,5 @@ def resolve(options: Options, symbols: int, vocab_size: int) -> Resolved:
         TrainConfig(**_part(TrainConfig, values)),
         Budget(**_part(Budget, values)),
         chosen,
+        Options(**values),
     )

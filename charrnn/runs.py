@@ -3,36 +3,69 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Checkpoint
-from charrnn.errors import InputNotFoundError, InputOutputError, OutputError
+from charrnn.errors import (
+    CharrnnError,
+    DataError,
+    InputNotFoundError,
+    InputOutputError,
+    LockedError,
+    OutputError,
+)
+from charrnn.files import remove_leftovers
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
 LOG = "log.jsonl"
+LOCK = ".lock"
 _KEEP = 3
+_STEP = re.compile(r"step-(\d{9,18})\.safetensors", re.ASCII)
 
 
 class RunFolder:
-    """``step-*.safetensors`` (the last three), ``best.safetensors`` and ``log.jsonl``."""
+    """``step-*.safetensors`` (the last three), ``best.safetensors`` and ``log.jsonl``.
 
-    def __init__(self, path: Path) -> None:
-        """Make the folder; raises ``OutputError`` where that fails or it already holds a run."""
+    One process at a time has it: ``.lock`` is locked as long as it is open.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        """Make the folder, or take the one of a run to ``resume``.
+
+        Raises ``LockedError`` where another process has it, ``OutputError`` where it cannot be
+        made or written, or already holds a run, and ``InputNotFoundError`` for a run to resume
+        that is not there.
+        """
         self.path = path
+        self._unwritten = b""
+        self._good: list[Path] = []
+        self._lock = self._log = -1
+        if resume and not path.is_dir():
+            raise InputNotFoundError("no such run", path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if _in_run(path) or (path / LOG).exists():
-                raise OutputError("folder already holds a run", path, "choose another with -o")
-            self._log: IO[str] = (path / LOG).open("x", encoding="utf-8")
+            if resume or not _holds_run(path) or (path / LOCK).exists():
+                self._lock = _locked(path)
+            if not resume and _holds_run(path):
+                remedy = "choose another with -o, or go on with --resume"
+                raise OutputError("folder already holds a run", path, remedy)
+            os.pwrite(self._lock, b"%-20d\n" % os.getpid(), 0)
+            self._log = os.open(path / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+            remove_leftovers(path)
         except OSError as error:
+            self._release()
             raise OutputError("cannot create", path, error.strerror or str(error)) from None
+        except BaseException:
+            self._release()
+            raise
 
     @classmethod
     def named_after(cls, stem: str) -> RunFolder:
@@ -44,28 +77,91 @@ class RunFolder:
             path = RUNS / f"{name}-{number}"
         return cls(path)
 
+    def latest(
+        self,
+        tell: Callable[[str], None] = lambda message: None,
+        wanted: Callable[[Checkpoint], bool] = lambda checkpoint: True,
+    ) -> Checkpoint | None:
+        """The checkpoint of the highest step that is sound and ``wanted``; None: there is none.
+
+        Damaged ones are told of and left alone. Raises ``DataError`` where all are damaged.
+        """
+        found = [*reversed(list_steps(self.path)), self.path / BEST]
+        found = [path for path in found if path.exists()]
+        while found:
+            path, checkpoint = _first_sound(found, tell)
+            if wanted(checkpoint):
+                self._good = [path]
+                return checkpoint
+            found = found[found.index(path) + 1 :]
+        return None
+
     def log(self, record: dict[str, Any]) -> None:
-        """Add one line to ``log.jsonl``; raises ``InputOutputError``."""
+        """Add one line to ``log.jsonl``, or keep it for later where the disk is full."""
+        self._unwritten += json.dumps(record, allow_nan=False).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            self._write_log()
+
+    def rewind_log(self, checkpoint: Checkpoint | None) -> None:
+        """Cut ``log.jsonl`` back to where this was saved; None: to its beginning.
+
+        What was logged after it will happen again. Raises ``InputOutputError``.
+        """
         with self._writing(LOG):
-            self._log.write(json.dumps(record, allow_nan=False) + "\n")
-            self._log.flush()
+            os.ftruncate(self._log, 0 if checkpoint is None else self._logged(checkpoint))
+
+    def _logged(self, checkpoint: Checkpoint) -> int:
+        """Where the log of what led to a checkpoint ends, in bytes."""
+        at = until = 0
+        saved = None
+        with (self.path / LOG).open("rb") as log:
+            for line in log:
+                record = _record(line)
+                if record is None:  # the last line, half written
+                    break
+                at += len(line)
+                if record.get("sha256") == checkpoint.sha256:
+                    saved = at
+                if record.get("step", 0) <= checkpoint.counters["step"]:
+                    until = at
+        # A line that says so may be missing: the run may have ended just before it was written.
+        return until if saved is None else saved
 
     def save(self, checkpoint: Checkpoint, step: int, *, best: bool) -> Path:
         """Write a step's checkpoint, and ``best.safetensors`` if it is the best so far.
 
-        The last three steps are kept. Raises the errors of ``checkpoint.save``.
+        The last three steps are kept, and the last three that were written or found sound. Raises
+        the errors of ``checkpoint.save``, and ``InputOutputError`` where the log cannot be
+        written.
         """
         path = self.path / f"step-{step:09d}.safetensors"
+        with self._writing(LOG):
+            self._write_log()
+            os.fsync(self._log)
         checkpoints.save(checkpoint, path, *([self.path / BEST] if best else []))
+        self._good = [*(p for p in self._good if p != path), path][-_KEEP:]
         for old in list_steps(self.path)[:-_KEEP]:
-            with self._writing(old.name):
-                old.unlink(missing_ok=True)
+            if old not in self._good:
+                with self._writing(old.name):
+                    old.unlink(missing_ok=True)
         return path
 
     def close(self) -> None:
-        """Close the log; what was written to it is in the file already."""
-        with contextlib.suppress(OSError):
-            self._log.close()
+        """Close the log and give the folder free; raises ``InputOutputError``."""
+        try:
+            with self._writing(LOG):
+                self._write_log()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        for descriptor in (self._log, self._lock):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def _write_log(self) -> None:
+        while self._unwritten:
+            self._unwritten = self._unwritten[os.write(self._log, self._unwritten) :]
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[None]:
@@ -77,17 +173,59 @@ class RunFolder:
             ) from None
 
 
+def _locked(run: Path) -> int:
+    """The descriptor of the folder's lock, held until it is closed; raises ``LockedError``."""
+    lock = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        by = f"by process {holder}" if holder.isdecimal() else "by another process"
+        raise LockedError("run is in use", run, by) from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _holds_run(path: Path) -> bool:
+    return bool(_in_run(path)) or (path / LOG).exists()
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A line of a log; None where it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(record, dict) and isinstance(record.get("step", 0), int)
+    return record if whole and line.endswith(b"\n") else None
+
+
+def _step_of(path: Path) -> int:
+    """The step in a checkpoint's name; that of the best is not in it: -1."""
+    found = _STEP.fullmatch(path.name)
+    return int(found[1]) if found else -1
+
+
 def list_steps(run: Path) -> list[Path]:
     """The checkpoints of a run by step, oldest first."""
-    return sorted(run.glob("step-*.safetensors"))
+    return sorted((p for p in run.glob("step-*.safetensors") if _step_of(p) >= 0), key=_step_of)
 
 
-def find_checkpoint(model: Path | None) -> Path:
-    """The checkpoint file that ``model`` means.
+def load_model(model: Path | None, tell: Callable[[str], None]) -> tuple[Path, Checkpoint]:
+    """The checkpoint that ``model`` means, and its file.
 
     A file is itself; a run folder its best checkpoint, or its latest where none is best; None
-    the newest run under ``checkpoints/``. Raises ``InputNotFoundError``.
+    the newest run under ``checkpoints/``. Where one is damaged the next of the run is taken, and
+    told. Raises ``InputNotFoundError`` and the errors of ``checkpoint.load``.
     """
+    return _first_sound(find_checkpoints(model), tell)
+
+
+def find_checkpoints(model: Path | None) -> list[Path]:
+    """The files that ``model`` may mean, in order; see ``load_model``."""
     if model is None:
         runs = [run for run in RUNS.glob("*/") if _in_run(run)] if RUNS.is_dir() else []
         if not runs:
@@ -96,11 +234,27 @@ def find_checkpoint(model: Path | None) -> Path:
             )
         model = max(runs, key=lambda run: _in_run(run)[-1].stat().st_mtime_ns)
     if not os.path.isdir(model):  # noqa: PTH112 (never raises, whatever the name)
-        return model
-    found = _in_run(model)
+        return [model]
+    best, steps = model / BEST, list_steps(model)
+    found = [*([best] if best.is_file() else []), *reversed(steps)]
     if not found:
         raise InputNotFoundError("folder without checkpoints", model)
-    return model / BEST if model / BEST in found else found[-1]
+    return found
+
+
+def _first_sound(paths: list[Path], tell: Callable[[str], None]) -> tuple[Path, Checkpoint]:
+    """The first that can be loaded; raises the first's error where none can."""
+    errors: list[CharrnnError] = []
+    for path in paths:
+        try:
+            checkpoint = checkpoints.load(path)
+        except (DataError, InputNotFoundError, InputOutputError) as error:
+            errors.append(error)
+            continue
+        for passed in errors:
+            tell(f"{passed}; {path.name} is taken instead")
+        return path, checkpoint
+    raise errors[0]
 
 
 def _in_run(run: Path) -> list[Path]:

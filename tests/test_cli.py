@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -114,21 +113,6 @@ def test_what_was_not_foreseen_is_one_line_too(monkeypatch):
     assert found.code == 70
     assert "internal: ZeroDivisionError" in found.err
     assert "charrnn --debug info" in found.err
-
-
-def test_an_interrupted_run_dies_by_the_signal_and_names_its_checkpoint(tmp_path):
-    with popen(*TRAIN, "--minutes", "5", "--evals", "1000", cwd=tmp_path) as process:
-        deadline = time.monotonic() + 60
-        while len(list(tmp_path.glob("checkpoints/*/step-*"))) < 2:
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                pytest.fail(f"no checkpoint: {process.communicate()[1].decode()}")
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGINT
-    assert "Traceback" not in err.decode()
-    assert "interrupted; last checkpoint: checkpoints/tales/step-" in err.decode()
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):

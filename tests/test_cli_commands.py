@@ -58,6 +58,7 @@ def test_train_prints_the_run_on_stdout_and_nothing_else(trained):
     folder, found = trained
     assert (found.code, found.out) == (0, "checkpoints/tales\n")
     assert sorted(p.name for p in (folder / "checkpoints/tales").iterdir()) == [
+        ".lock",
         "best.safetensors",
         "log.jsonl",
         "step-000000015.safetensors",

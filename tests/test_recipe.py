@@ -155,9 +155,9 @@ def test_matrices_are_shared_where_it_fits_and_pays(options, tie):
     ids=str,
 )
 def test_options_of_words_are_refused_without_them(option, options):
-    Options(level="word", **options)
+    Options(level="word", **options).settled()
     with pytest.raises(UsageError, match=f"without effect: {option}; it needs --level word"):
-        Options(**options)
+        Options(**options).settled()
 
 
 def test_reading_from_both_sides_takes_two_steps():

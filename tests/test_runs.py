@@ -8,9 +8,9 @@ import pytest
 
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import ModelConfig
-from charrnn.errors import InputNotFoundError, OutputError
+from charrnn.errors import DataError, InputNotFoundError, InputOutputError, LockedError, OutputError
 from charrnn.params import parameter_shapes
-from charrnn.runs import RunFolder, find_checkpoint, list_steps
+from charrnn.runs import RunFolder, find_checkpoints, list_steps, load_model
 from charrnn.text import CharVocabulary
 
 BEST = "best.safetensors"
@@ -88,7 +88,7 @@ def test_existing_run_is_refused_and_left_alone(tmp_path, file):
 def test_folder_without_a_run_is_taken(tmp_path):
     make(tmp_path / "run", "notes.txt")
     with closing(RunFolder(tmp_path / "run")):
-        assert names(tmp_path / "run") == ["log.jsonl", "notes.txt"]
+        assert names(tmp_path / "run") == [".lock", "log.jsonl", "notes.txt"]
 
 
 @pytest.mark.parametrize("path", ["file", "file/run"])
@@ -112,7 +112,7 @@ def test_last_three_and_the_best_are_kept(tmp_path):
     with closing(RunFolder(tmp_path)) as run:
         for number in (8, 9, 10, 11, 12):
             run.save(tiny(number), number, best=number == 9)
-    assert names(tmp_path) == [BEST, "log.jsonl", step(10), step(11), step(12)]
+    assert names(tmp_path) == [".lock", BEST, "log.jsonl", step(10), step(11), step(12)]
     assert load(tmp_path / BEST).counters == {"step": 9}
 
 
@@ -131,31 +131,32 @@ def test_steps_are_listed_oldest_first(tmp_path):
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        ([BEST, step(1), step(2)], BEST),
-        ([step(9), step(10)], step(10)),
-        ([BEST], BEST),
+        ([BEST, step(1), step(2)], [BEST, step(2), step(1)]),
+        ([step(9), step(10)], [step(10), step(9)]),
+        ([step(999_999_999), step(10**9)], [step(10**9), step(999_999_999)]),
+        ([BEST], [BEST]),
     ],
 )
-def test_folder_means_its_best_or_latest_checkpoint(tmp_path, files, found):
+def test_folder_means_its_best_then_its_latest_checkpoint(tmp_path, files, found):
     run = make(tmp_path / "run", *files)
-    assert find_checkpoint(run) == run / found
+    assert [p.name for p in find_checkpoints(run)] == found
 
 
 def test_file_means_itself(tmp_path):
     run = make(tmp_path / "run", BEST, step(1), step(2))
-    assert find_checkpoint(run / step(1)) == run / step(1)
+    assert find_checkpoints(run / step(1)) == [run / step(1)]
 
 
 def test_folder_without_checkpoints(tmp_path):
     run = make(tmp_path / "run", "log.jsonl")
     with pytest.raises(InputNotFoundError, match="folder without checkpoints") as caught:
-        find_checkpoint(run)
+        find_checkpoints(run)
     assert caught.value.exit_code == 66
 
 
 def test_over_long_name_is_an_expected_error():
     with pytest.raises(InputNotFoundError):
-        load(find_checkpoint(Path("x" * 300)))
+        load_model(Path("x" * 300), print)
 
 
 @pytest.mark.parametrize("newest", ["a", "b", "c"])
@@ -163,7 +164,7 @@ def test_no_model_means_the_newest_run(here, newest):
     for name in "abc":
         make(here / "checkpoints" / name, step(1), BEST, time=2 if name == newest else 1)
     make(here / "checkpoints" / "unfinished", "log.jsonl", time=3)
-    assert find_checkpoint(None) == Path("checkpoints") / newest / BEST
+    assert find_checkpoints(None)[0] == Path("checkpoints") / newest / BEST
 
 
 @pytest.mark.parametrize(
@@ -174,5 +175,159 @@ def test_no_model_and_no_run(here, files):
         (here / file).parent.mkdir(parents=True, exist_ok=True)
         (here / file).touch()
     with pytest.raises(InputNotFoundError, match=r"no run found.*charrnn train TEXT") as caught:
-        find_checkpoint(None)
+        find_checkpoints(None)
     assert caught.value.exit_code == 66
+
+
+def test_a_run_is_one_process_s(tmp_path):
+    with closing(RunFolder(tmp_path / "run")):
+        for resume in (False, True):
+            with pytest.raises(LockedError, match=f"in use: .*by process {os.getpid()}$") as caught:
+                RunFolder(tmp_path / "run", resume=resume)
+    assert caught.value.exit_code == 75
+    RunFolder(tmp_path / "run", resume=True).close()
+
+
+def test_a_lock_of_a_dead_process_is_none(tmp_path):
+    make(tmp_path / "run").joinpath(".lock").write_text("1\n", encoding="utf-8")
+    RunFolder(tmp_path / "run").close()
+    assert (tmp_path / "run/.lock").read_text(encoding="utf-8").split() == [str(os.getpid())]
+
+
+def test_a_run_to_resume_must_be_there(tmp_path):
+    with pytest.raises(InputNotFoundError, match="no such run") as caught:
+        RunFolder(tmp_path / "run", resume=True)
+    assert (caught.value.exit_code, names(tmp_path)) == (66, [])
+
+
+@pytest.fixture
+def steps(tmp_path):
+    """A run with checkpoints of three steps, the best being the second."""
+    with closing(RunFolder(tmp_path / "run")) as run:
+        for number in (1, 2, 3):
+            run.save(tiny(number), number, best=number == 2)
+    return tmp_path / "run"
+
+
+def damage(path):
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+
+
+def latest(run, told):
+    with closing(RunFolder(run, resume=True)) as folder:
+        checkpoint = folder.latest(told.append)
+    return checkpoint and checkpoint.counters["step"]
+
+
+@pytest.mark.parametrize("damaged", [[], [3], [3, 2], [3, 2, 1]], ids=str)
+def test_the_latest_is_the_highest_step_that_is_sound(steps, damaged):
+    for number in damaged:
+        damage(steps / step(number))
+    before, told = names(steps), []
+    assert latest(steps, told) == ([3, 2, 1, 2][len(damaged)])
+    assert len(told) == len(damaged)
+    assert all("SHA-256" in text and " is taken instead" in text for text in told)
+    assert names(steps) == before, "what is damaged is left alone"
+
+
+def test_time_says_nothing_about_what_is_latest(steps):
+    os.utime(steps / step(1), (2**31, 2**31))
+    assert latest(steps, []) == 3
+
+
+def test_a_run_without_checkpoints_has_no_latest(tmp_path):
+    assert latest(make(tmp_path / "run", "log.jsonl"), []) is None
+
+
+def test_a_run_of_damaged_checkpoints_is_an_error(steps):
+    for path in (*list_steps(steps), steps / BEST):
+        damage(path)
+    with pytest.raises(DataError, match=step(3)):
+        latest(steps, [])
+
+
+def test_a_damaged_best_is_passed_over(steps):
+    damage(steps / BEST)
+    told = []
+    path, checkpoint = load_model(steps, told.append)
+    assert (path, checkpoint.counters["step"]) == (steps / step(3), 3)
+    assert len(told) == 1 and BEST in told[0] and f"; {step(3)} is taken instead" in told[0]
+
+
+def test_two_sound_ones_are_there_before_any_is_removed(steps):
+    """Of those that were there one has been read; the others may be damaged."""
+    damage(steps / step(3))
+    with closing(RunFolder(steps, resume=True)) as run:
+        assert run.latest([].append).counters["step"] == 2
+        run.save(tiny(4), 4, best=False)
+        assert [p.name for p in list_steps(steps)] == [step(2), step(3), step(4)]
+        run.save(tiny(5), 5, best=False)
+        run.save(tiny(6), 6, best=False)
+    assert [p.name for p in list_steps(steps)] == [step(4), step(5), step(6)]
+
+
+def logged(run):
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def logging(tmp_path):
+    """A run with a log: steps and what was saved; gives the folder and the checkpoint of step 2."""
+    saved = tiny(2)
+    with closing(RunFolder(tmp_path / "run")) as run:
+        run.log({"event": "prepared"})
+        run.log({"event": "step", "step": 1})
+        run.log({"event": "step", "step": 2})
+        run.save(saved, 2, best=False)
+        run.log({"event": "saved", "step": 2, "sha256": saved.sha256})
+        run.log({"event": "sampled", "step": 2})
+        run.log({"event": "step", "step": 3})
+    return tmp_path / "run", saved
+
+
+def rewind(run, checkpoint):
+    with closing(RunFolder(run, resume=True)) as folder:
+        folder.rewind_log(checkpoint)
+        folder.log({"event": "prepared", "resumed": 2})
+    return [(r["event"], r.get("step")) for r in logged(run)]
+
+
+def test_the_log_is_cut_back_to_the_checkpoint(logging):
+    assert rewind(*logging) == [
+        *[("prepared", None), ("step", 1), ("step", 2), ("saved", 2), ("prepared", None)]
+    ]
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"event": "st', b'{"event"}\n', b"[1]\n", b"\xff\n"])
+def test_the_log_may_end_before_it_says_what_was_saved(logging, rest):
+    run, saved = logging
+    lines = (run / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "log.jsonl").write_bytes(b"".join(lines[:3]) + rest)
+    assert rewind(run, saved) == [("prepared", None), ("step", 1), ("step", 2), ("prepared", None)]
+
+
+def test_without_a_checkpoint_the_log_begins_anew(logging):
+    assert rewind(logging[0], None) == [("prepared", None)]
+
+
+def test_what_a_full_disk_takes_in_part_is_no_half_line(tmp_path, monkeypatch):
+    with closing(RunFolder(tmp_path / "run")) as run:
+        write, room = os.write, [10]
+
+        def nearly_full(descriptor, data):
+            if not room[0]:
+                raise OSError(28, "No space left on device")
+            written = write(descriptor, data[: room[0]])
+            room[0] -= written
+            return written
+
+        monkeypatch.setattr(os, "write", nearly_full)
+        run.log({"step": 1})
+        run.log({"step": 2})
+        with pytest.raises(InputOutputError, match=r"log\.jsonl; No space left"):
+            run.save(tiny(2), 2, best=False)
+        monkeypatch.undo()
+    assert logged(tmp_path / "run") == [{"step": 1}, {"step": 2}]

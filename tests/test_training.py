@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import math
@@ -15,11 +14,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import charrnn
-from charrnn import checkpoint, pace, training
+from charrnn import checkpoint, loop, pace
 from charrnn.errors import (
     DataError,
-    DivergedError,
-    InputOutputError,
     MemoryLimitError,
     OutputError,
     UsageError,
@@ -28,7 +25,6 @@ from charrnn.events import Finished, Prepared, Sampled, Saved, Step, Validated
 from charrnn.layers import Dropout
 from charrnn.model import TrainingWindow
 from charrnn.optim import OPTIMIZERS
-from charrnn.runs import RunFolder
 from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS
 from tests.support.shell import TALES
 from tests.support.stacks import cells, model_config
@@ -189,17 +185,24 @@ def test_best_is_kept_although_later_ones_are_worse(run, corpus, tmp_path):
 def test_a_checkpoint_has_all_that_a_resume_needs(run):
     events = run(steps=30, evals=1, cell="lstm", layers=2)
     saved = checkpoint.load(Path(of(Saved, events)[-1].path))
-    assert saved.counters | {"elapsed_s": 0} == {
+    assert saved.counters.pop("elapsed_s") > 0
+    assert saved.counters == {
         "step": 30,
         "epoch": 0,
         "window": 30,
         "tokens": 30 * 64,
-        "elapsed_s": 0,
+        "updates": 30,
+        "evals": 1,
+        "losses": [],
+        "norms": [],
+        "bad_steps": 0,
+        "rollbacks": 0,
+        "rate_scale": 1.0,
     }
     assert sorted(saved.states) == ["0.c", "0.h", "1.c", "1.h"]
     assert len(saved.slots) == 2 * len(saved.weights)
     assert saved.training["config"]["seq_len"] == 16
-    assert saved.training["budget"]["steps"] == 30
+    assert saved.training["budget"]["steps"] == saved.training["options"]["steps"] == 30
     assert saved.sha256 == of(Saved, events)[-1].sha256
 
 
@@ -270,34 +273,15 @@ def test_the_callers_error_settings_are_its_own(tmp_path, corpus):
 
 
 def test_a_long_text_is_validated_on_its_first_part_and_the_signature_says_so(run, monkeypatch):
-    monkeypatch.setattr(training, "_MAX_VALID", 300)
+    monkeypatch.setattr(loop, "_MAX_VALID", 300)
     prepared = of(Prepared, run(steps=1))[0]
     assert "|split:last-10%:300|" in prepared.signature
     assert "first 300 symbols" in " ".join(prepared.notes)
 
 
-def test_a_full_disk_is_an_input_output_error(run, monkeypatch):
-    def full(run, record):
-        with run._writing("log.jsonl"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(RunFolder, "log", full)
-    with pytest.raises(InputOutputError, match=r"log\.jsonl; No space left") as error:
-        run(steps=1)
-    assert error.value.exit_code == 74
-
-
 def test_nothing_happens_before_the_first_event(tmp_path):
     charrnn.train("no such file", tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_divergence_is_an_error_and_nothing_bad_is_saved(run, tmp_path):
-    with pytest.raises(DivergedError) as error:
-        run(cell="rnn", activation="relu", lr=100.0, clip=0.0, steps=200, optimizer="sgd")
-    assert error.value.exit_code == 3
-    for path in tmp_path.rglob("*.safetensors"):
-        assert all(np.isfinite(v).all() for v in checkpoint.load(path).weights.values())
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ class Backend(Protocol):
     dtype: np.dtype[Any]
     threads: int
     """Parts that a batch may be cut into, each for a thread of its own in ``map``."""
+    deferred: bool
+    """Whether results are waited for when looked at: on a device that runs beside the host."""
     kernels: str
     """What computes, for the records: results may differ from another by rounding."""
 
@@ -114,6 +116,7 @@ class ArrayBackend:
     xp: Any
     dtype: np.dtype[Any]
     threads = 1
+    deferred = False
     kernels = "arrays"
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:

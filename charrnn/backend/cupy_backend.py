@@ -33,6 +33,8 @@ def _reason(error: Exception) -> str:
 class CupyBackend(ArrayBackend):
     """See ``Backend``; raises ``DeviceUnavailableError`` where CuPy or a device is missing."""
 
+    deferred = True
+
     def __init__(self, index: int = 0, dtype: Any = np.float32) -> None:
         self.xp = _import_cupy()
         self.dtype = np.dtype(dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -77,9 +76,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         _debug(argv)
         command = shlex.join(["charrnn", "--debug", *argv])
         _fail(70, f"internal: {type(error).__name__}: {error}; please report it with: {command}")
-    if code == 128 + signal.SIGINT:  # Typer makes it of a KeyboardInterrupt
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+    if code is not None and code > 128:  # Typer makes 128 + SIGINT of a KeyboardInterrupt
+        from charrnn.cli.signals import end_by
+
+        end_by(code - 128)
     sys.exit(code)
 
 

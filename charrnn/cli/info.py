@@ -12,6 +12,7 @@ from charrnn.cli.console import (
     at_most_one,
     json_line,
     rich_console,
+    say,
     two_columns,
     write,
 )
@@ -32,12 +33,10 @@ def info(
     ] = None,
 ) -> None:
     """Show what a checkpoint is: configuration, layers, vocabulary, provenance, validation."""
-    from charrnn.checkpoint import load
-    from charrnn.runs import find_checkpoint
+    from charrnn.runs import load_model
 
     at_most_one({"--json": as_json, "--export": export is not None})
-    path = find_checkpoint(model)
-    checkpoint = load(path)
+    path, checkpoint = load_model(model, say)
     if export is not None:
         from charrnn.exchange import export as exported
 

@@ -21,12 +21,22 @@ from charrnn.cli.console import (
     write,
 )
 from charrnn.cli.summary import layer_summary
-from charrnn.events import Event, Finished, Prepared, Sampled, Saved, Step, Validated
+from charrnn.events import (
+    Event,
+    Finished,
+    NotSaved,
+    Prepared,
+    RolledBack,
+    Sampled,
+    Skipped,
+    Step,
+    Validated,
+)
+from charrnn.recipe import option
 
 _LINE_EVERY_S = 10.0  # where there is no terminal for a bar
 _FIRST_ESTIMATE = 20  # steps: the first are slower than the rest
 _clock = tqdm.format_interval
-_OPTIONS = {"hidden_size": "hidden", "embed_size": "embed"}  # as they are called in the shell
 
 _UNITS = {"char": ("character", "char"), "word": ("word", "word")}
 
@@ -40,7 +50,6 @@ class Progress:
         self.train_loss = math.nan
         self.line_due = time.monotonic() + _LINE_EVERY_S
         self.estimated = False
-        self.saved = ""
         self.unit, self.short = _UNITS["char"]
 
     def __enter__(self) -> Self:
@@ -63,8 +72,15 @@ class Progress:
                 self._validated(event)
             case Sampled():
                 self._print(_indent(escape(event.text)))
-            case Saved():
-                self.saved = event.path
+            case NotSaved():
+                self._print(f"warning: {escape(event.reason)}; trying again at the next checkpoint")
+            case Skipped():
+                self._print(f"step {event.step} skipped: its loss or gradient is not finite")
+            case RolledBack():
+                self._print(
+                    f"diverged: back from step {event.step} to {event.to}, "
+                    f"at {event.rate_scale:g} times the learning rate"
+                )
             case Finished():
                 self._finished(event)
 
@@ -91,7 +107,7 @@ class Progress:
             ("budget", _budget(event)),
             ("chosen", chosen or "nothing: all was given"),
             ("memory", f"about {filesize.decimal(event.memory)}, on {event.device}"),
-            ("run", event.run),
+            ("run", event.run + (f", from step {event.resumed:,} on" if event.resumed else "")),
         ]
         self._print(two_columns(rows).rstrip("\n"))
         self.console.print(layer_summary(event.model, event.train.seq_len, event.train.batch_size))
@@ -157,11 +173,11 @@ def _budget(event: Prepared) -> str:
 
 
 def _named(chosen: dict[str, Any]) -> str:
-    names = {name: _OPTIONS.get(name, name).replace("_", "-") for name in chosen}
+    names = {name: option(name) for name in chosen}
     return " ".join(
-        f"--{'' if value else 'no-'}{names[name]}"
+        names[name].replace("--", "--" if value else "--no-")
         if isinstance(value, bool)
-        else f"--{names[name]} {value if isinstance(value, str) else f'{value:g}'}"
+        else f"{names[name]} {value if isinstance(value, str) else f'{value:g}'}"
         for name, value in chosen.items()
     )
 

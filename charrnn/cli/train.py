@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from charrnn.cli.console import DeviceOption, say
-from charrnn.recipe import Options
 
 _AUTO = "[default: from the text]"
 
@@ -25,8 +24,9 @@ def train(
         typer.Option("-o", "--output", help="Run folder. [default: checkpoints/NAME]"),
     ] = None,
     level: Annotated[
-        str, typer.Option(help="What a symbol is: char or word.", metavar="LEVEL")
-    ] = Options.level,
+        str | None,
+        typer.Option(help="What a symbol is: char or word. [default: char]", metavar="LEVEL"),
+    ] = None,
     vocab_size: Annotated[
         int | None,
         typer.Option(help="Most words that are known, of --level word. [default: 50000]"),
@@ -42,10 +42,15 @@ def train(
             help="Words are what stands between spaces. [default: if the text has <unk>]",
         ),
     ] = None,
-    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.", metavar="CELL")] = Options.cell,
+    cell: Annotated[
+        str | None, typer.Option(help="lstm, gru or rnn. [default: lstm]", metavar="CELL")
+    ] = None,
     activation: Annotated[
-        str, typer.Option(help="Activation of --cell rnn: tanh, relu or sigmoid.", metavar="NAME")
-    ] = Options.activation,
+        str | None,
+        typer.Option(
+            help="Activation of --cell rnn: tanh, relu or sigmoid. [default: tanh]", metavar="NAME"
+        ),
+    ] = None,
     layers: Annotated[int | None, typer.Option(help=f"Recurrent layers. {_AUTO}")] = None,
     hidden: Annotated[int | None, typer.Option(help=f"Hidden size of a layer. {_AUTO}")] = None,
     embed: Annotated[
@@ -64,11 +69,11 @@ def train(
         ),
     ] = None,
     bidirectional: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--bidirectional", help="Also read from right to left, to fill blanks better."
         ),
-    ] = Options.bidirectional,
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help=f"Lanes of text read side by side. {_AUTO}")
     ] = None,
@@ -96,11 +101,16 @@ def train(
         float | None, typer.Option(help="Decoupled weight decay. [default: 0.01 with adam, else 0]")
     ] = None,
     schedule: Annotated[
-        str, typer.Option(help="Learning rate over the budget: cosine or constant.", metavar="NAME")
-    ] = Options.schedule,
+        str | None,
+        typer.Option(
+            help="Learning rate over the budget: cosine or constant. [default: cosine]",
+            metavar="NAME",
+        ),
+    ] = None,
     warmup: Annotated[
-        float, typer.Option(help="Share of the budget over which the rate rises.")
-    ] = Options.warmup,
+        float | None,
+        typer.Option(help="Share of the budget over which the rate rises. [default: 0.02]"),
+    ] = None,
     clip: Annotated[
         float | None,
         typer.Option(
@@ -108,26 +118,39 @@ def train(
         ),
     ] = None,
     init: Annotated[
-        str, typer.Option(help="Recurrent weights: orthogonal or uniform.", metavar="NAME")
-    ] = Options.init,
+        str | None,
+        typer.Option(
+            help="Recurrent weights: orthogonal or uniform. [default: orthogonal]", metavar="NAME"
+        ),
+    ] = None,
     valid: Annotated[
         Path | None, typer.Option(help="Validate on this file. [default: the end of the text]")
     ] = None,
     valid_fraction: Annotated[
-        float, typer.Option(help="Share of the text kept for validation, at its end.")
-    ] = Options.valid_fraction,
+        float | None,
+        typer.Option(help="Share of the text kept for validation, at its end. [default: 0.1]"),
+    ] = None,
     evals: Annotated[
-        int, typer.Option(help="Validations (and checkpoints) over the budget.")
-    ] = Options.evals,
+        int | None,
+        typer.Option(help="Validations (and checkpoints) over the budget. [default: 10]"),
+    ] = None,
     show_sample: Annotated[
         int, typer.Option(help="Symbols to draw and show after each validation.", metavar="N")
     ] = 0,
     seed: Annotated[
-        int, typer.Option(help="Seed for initial weights, dropout and window offsets.")
-    ] = Options.seed,
+        int | None,
+        typer.Option(help="Seed for initial weights, dropout and window offsets. [default: 0]"),
+    ] = None,
     device: DeviceOption = "auto",
     threads: Annotated[
         int | None, typer.Option(help="Threads of the CPU. [default: one for each processor]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder of -o.")
+    ] = False,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the weights and vocabulary of this model.", metavar="MODEL"),
     ] = None,
 ) -> None:
     """Train a model on a text.
@@ -136,6 +159,9 @@ def train(
     to stderr; only the path of the run folder goes to stdout.
     """
     from charrnn.cli.progress import Progress
+    from charrnn.cli.signals import Signals
+    from charrnn.events import Stopped
+    from charrnn.recipe import Options
     from charrnn.training import train as train_events
 
     options = Options(
@@ -168,22 +194,33 @@ def train(
         evals=evals,
         seed=seed,
     )
+    signals = Signals()
     events = train_events(
         corpus,
         output,
         options,
+        resume=resume,
+        init_from=init_from,
         valid=valid,
         sample_length=show_sample,
         device=device,
         threads=threads,
         announce=say,
         command=shlex.join(["charrnn", *sys.argv[1:]]),
+        requests=signals.requests,
     )
-    progress = Progress()
-    try:
-        with progress:
-            for event in events:
-                progress.show(event)
-    except KeyboardInterrupt:
-        say(f"interrupted; last checkpoint: {progress.saved or 'none yet'}")
-        raise
+    with Progress() as progress, signals:
+        for event in events:
+            progress.show(event)
+    if signals.stopped_by:
+        if isinstance(event, Stopped):
+            say(f"stopped at step {event.step}; go on with: {resume_command(event.run)}")
+        raise typer.Exit(128 + signals.stopped_by)
+
+
+def resume_command(run: str) -> str:
+    """The command line that this was, to go on with the run."""
+    given = sys.argv[1:]
+    folder = any(a == "-o" or a.startswith(("--output", "-o")) for a in given)
+    extra = [*([] if folder else ["-o", run]), *([] if "--resume" in given else ["--resume"])]
+    return shlex.join(["charrnn", *given, *extra])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _MAX_SOURCES = 100  # as many are named in a checkpoint; the digest is of them a
 
 @dataclass(frozen=True)
 class Dataset:
-    """A corpus, cut and encoded. The vocabulary is that of the training part alone.
+    """A corpus, cut and encoded. The vocabulary is that of the training part.
 
     ``document`` is what a checkpoint says of it, ``notes`` what was done to the texts.
     """
@@ -36,10 +36,12 @@ class Dataset:
         valid: Path | None,
         valid_fraction: float,
         text: StoredText | None = None,
+        settle: Callable[[Vocabulary], Vocabulary] = lambda vocabulary: vocabulary,
     ) -> Dataset:
         """Validate on the file ``valid``, or on the last part of the text.
 
-        The texts are added to ``text``, which is empty and by default of characters.
+        The texts are added to ``text``, which is empty and by default of characters. ``settle``
+        makes of the vocabulary of the training part the one that is used.
         Raises the errors of ``read_corpus``, and ``DataError`` where there is nothing to learn.
         """
         corpus = read_corpus(sources, text)
@@ -68,6 +70,7 @@ class Dataset:
             raise DataError("only one word is known", where, remedy)
         if not "".join(vocabulary.symbols).strip():
             raise DataError("text of white space alone", text.name, "nothing to learn")
+        vocabulary = settle(vocabulary)
         train_ids = text.encoded(vocabulary, 0, cut)
         valid_ids = held_out.encoded(vocabulary, start, stop)
         document |= {

@@ -37,14 +37,14 @@ class TrainingStream:
                 "use a longer text or a smaller --batch-size or --seq-len",
             )
 
-    def windows(self, epoch: int) -> Iterator[Batch]:
-        """Inputs and targets [T, B] of each window of an epoch."""
+    def windows(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Inputs and targets [T, B] of each window of an epoch, from the ``first`` on."""
         B, T = self.batch_size, self.seq_len
         lane = self.steps_per_epoch * T
         slack = len(self.ids) - 1 - B * lane
         start = int(generator(self.seed, STREAM, epoch).integers(0, slack + 1))
         ahead = T * max(1, _AHEAD // (B * T))
-        for t in range(0, lane, ahead):
+        for t in range(first * T, lane, ahead):
             length = min(ahead, lane - t)
             lanes = range(start + t, start + t + B * lane, lane)
             block = np.stack([self.ids[at : at + length + 1] for at in lanes], axis=1)

@@ -39,6 +39,9 @@ class Vocabulary(Protocol):
     def start(self) -> int:
         """The id before every text's first symbol: a line break, or the first symbol there is."""
 
+    def extended(self, symbols: Sequence[str]) -> Vocabulary:
+        """With those of ``symbols`` that it lacks at its end: ids stay as they are."""
+
     def encode(self, text: str) -> Ids:
         """Ids of the symbols; ``UNKNOWN`` for those outside the vocabulary."""
 
@@ -96,6 +99,9 @@ class CharVocabulary:
     @property
     def start(self) -> int:
         return self.symbols.index("\n") + 1 if "\n" in self.symbols else 1
+
+    def extended(self, symbols: Sequence[str]) -> CharVocabulary:
+        return CharVocabulary(list(dict.fromkeys([*self.symbols, *symbols])))
 
     def encode(self, text: str) -> Ids:
         return self._ids.take(np.minimum(code_points(text), len(self._ids) - 1))

@@ -45,6 +45,9 @@ class WordVocabulary:
     def start(self) -> int:
         return self._ids.get("\n", 1)
 
+    def extended(self, symbols: Sequence[str]) -> WordVocabulary:
+        return WordVocabulary(list(dict.fromkeys([*self.symbols, *symbols])), self._tokenizer)
+
     def encode(self, text: str) -> Ids:
         return self.encode_symbols(self._tokenizer.split(text))
 

@@ -128,6 +128,7 @@ class StrictBackend(ArrayBackend):
     """A ``Backend`` over ``DeviceArray``; ``copies`` counts those to the host."""
 
     name = "strict"
+    deferred = True
     xp: Any = _Module()
 
     def __init__(self, dtype: Any = np.float32) -> None:

@@ -62,15 +62,23 @@ def _text(stream: io.TextIOWrapper) -> str:
     return stream.buffer.getvalue().decode(errors="surrogateescape")  # type: ignore[attr-defined]
 
 
-def popen(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
+def popen(
+    *arguments: str,
+    cwd: Path,
+    script: str = "import sys; from charrnn.cli import main; main(sys.argv[1:])",
+    interruptible: bool = True,
+) -> subprocess.Popen[bytes]:
     """``charrnn ARGUMENTS`` as a process of its own, its output in pipes.
 
-    It takes interrupts even where the tests run in the background, which ignores them.
+    If ``interruptible`` it takes interrupts even where the tests run in the background, which
+    ignores them.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.getsignal(signal.SIGINT)
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "charrnn", *arguments],
+            [sys.executable, "-c", script, *arguments],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -47,8 +47,6 @@ def test_a_run_saves_says_how_to_go_on_and_dies_by_the_signal(tmp_path, number):
     [step, command] = re.findall(r"stopped at step (\d+); go on with: (.+)\n", err.decode())[0]
     assert command == shlex.join(["charrnn", *LONG, "--resume"])
     assert load(list_steps(tmp_path / "run")[-1]).counters["step"] == int(step) > 0
-    going_on = charrnn(*shlex.split(command)[1:], "--steps", str(int(step) + 2), cwd=tmp_path)
-    assert going_on.code == 2, "a budget of two kinds"
     again = [*LONG[:4], *LONG[6:], "--steps", str(int(step) + 2), "--resume"]
     going_on = charrnn(*again, cwd=tmp_path)
     assert (going_on.code, going_on.out) == (0, "run\n")

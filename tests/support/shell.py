@@ -65,20 +65,20 @@ def _text(stream: io.TextIOWrapper) -> str:
 def popen(
     *arguments: str,
     cwd: Path,
-    script: str = "import sys; from charrnn.cli import main; main(sys.argv[1:])",
+    script: str = "",
     interruptible: bool = True,
 ) -> subprocess.Popen[bytes]:
     """``charrnn ARGUMENTS`` as a process of its own, its output in pipes.
 
-    If ``interruptible`` it takes interrupts even where the tests run in the background, which
-    ignores them.
+    ``script``: what to run instead. If ``interruptible`` it takes interrupts even where the tests
+    run in the background, which ignores them.
     """
     before = signal.getsignal(signal.SIGINT)
     if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", script, *arguments],
+            [sys.executable, *(["-c", script] if script else ["-m", "charrnn"]), *arguments],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -16,9 +16,9 @@ import pytest
 from charrnn.errors import CharrnnError
 from tests.support.faults import ERRORS, SHORT, Call, at, since, watched
 from tests.support.power_loss import BLOCK, Disk
-from tests.support.preloaded import COMPILER, KILL_AFTER, KILL_BEFORE, NO_COMPILER, Preloaded
 from tests.support.saves import SAVES, File, Run, contents
 from tests.support.trials import calls_of, disturbed, failed, power_cuts, recorded
+from tests.support.warm import COMPILER, KILL_AFTER, KILL_BEFORE, NO_COMPILER, Warm, compiled_shim
 
 FAULTS = ERRORS | {"short": SHORT}
 
@@ -32,10 +32,10 @@ def folder():
 
 
 @pytest.fixture(scope="module")
-def preloaded(tmp_path_factory):
+def warm(tmp_path_factory):
     if not COMPILER:
         pytest.skip(NO_COMPILER)
-    with Preloaded(tmp_path_factory.mktemp("shim")) as process:
+    with Warm(compiled_shim(tmp_path_factory.mktemp("shim"))) as process:
         yield process
 
 
@@ -70,9 +70,9 @@ def test_call_that_fails_leaves_the_older_file(folder, fault):
 
 @pytest.mark.parametrize("fault", [KILL_BEFORE, KILL_AFTER, errno.ENOSPC], ids=str)
 @pytest.mark.parametrize("name", SAVES)
-def test_call_of_any_library_that_fails_or_is_the_last(folder, preloaded, name, fault):
-    calls = calls_of(preloaded, name, folder)
-    found = problems(disturbed(preloaded, name, folder, n, fault) for n in range(calls))
+def test_call_of_any_library_that_fails_or_is_the_last(folder, warm, name, fault):
+    calls = calls_of(warm, name, folder)
+    found = problems(disturbed(warm, name, folder, n, fault) for n in range(calls))
     assert found == ([], calls)
     assert calls >= len(recorded(SAVES[name], folder)[1])
 

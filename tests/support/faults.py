@@ -1,6 +1,6 @@
 """Calls of the operating system that fail, fall short, or are recorded, within this process.
 
-Where a library calls the system itself, past Python's ``os``, see ``preloaded.py``.
+Where a library calls the system itself, past Python's ``os``, see ``warm.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 /* Counts the calls that change what is in a folder; fails the one of some number, or kills there.
  *
- * For LD_PRELOAD; see preloaded.py. Nothing happens until `fault_arm`. */
+ * For LD_PRELOAD; see warm.py. Nothing happens until `fault_arm`. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -11,8 +11,8 @@ from charrnn.errors import InputOutputError, OutputError
 from charrnn.files import remove_leftovers
 from tests.support.faults import Call, Fault, watched
 from tests.support.power_loss import Disk, State, survivors
-from tests.support.preloaded import Preloaded
 from tests.support.saves import SAVES, Saves, contents, temporaries
+from tests.support.warm import Warm
 
 
 def failed(saves: Saves, folder: Path, fault: Fault) -> str:
@@ -38,7 +38,7 @@ def failed(saves: Saves, folder: Path, fault: Fault) -> str:
     return saves.problem(folder, returned) or _left(folder, removal)
 
 
-def calls_of(process: Preloaded, name: str, folder: Path) -> int:
+def calls_of(process: Warm, name: str, folder: Path) -> int:
     """How many calls, whoever makes them."""
     _prepare(SAVES[name], folder)
     outcome = process.run("saves", name, str(folder), folder=folder)
@@ -46,7 +46,7 @@ def calls_of(process: Preloaded, name: str, folder: Path) -> int:
     return outcome.calls
 
 
-def disturbed(process: Preloaded, name: str, folder: Path, number: int, fault: int) -> str:
+def disturbed(process: Warm, name: str, folder: Path, number: int, fault: int) -> str:
     """A call, whoever makes it, fails or kills the process."""
     saves = SAVES[name]
     _prepare(saves, folder)

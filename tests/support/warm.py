@@ -29,6 +29,14 @@ COMPILER = shutil.which("cc") if sys.platform == "linux" else None
 NO_COMPILER = "needs Linux and a C compiler"
 
 
+def compiled_shim(folder: Path) -> Path:
+    """To be loaded first."""
+    assert COMPILER
+    shim, source = folder / "shim.so", Path(__file__).with_name("shim.c")
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
+    return shim
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: ``code`` is minus the signal where one killed it."""
@@ -36,21 +44,18 @@ class Outcome:
     code: int
     out: str
     err: str
+    pid: int
     calls: int  # that were counted; -1 where it was killed
 
 
-class Preloaded:
-    """The warm process; to be closed. ``build``: a folder to compile the shim in."""
+class Warm:
+    """The warm process; to be closed. Without a shim no call fails, but jobs can be killed."""
 
-    def __init__(self, build: Path) -> None:
-        assert COMPILER
-        shim = build / "shim.so"
-        source = Path(__file__).with_name("shim.c")
-        subprocess.run([COMPILER, "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
+    def __init__(self, shim: Path | None = None) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.preloaded"],
+            [sys.executable, "-m", "tests.support.warm"],
             cwd=ROOT,
-            env=os.environ | {"LD_PRELOAD": str(shim)},
+            env=os.environ | {"LD_PRELOAD": str(shim)} if shim else None,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -76,7 +81,7 @@ class Preloaded:
         self._process.stdin.flush()
         return Outcome(*json.loads(self._process.stdout.readline()))
 
-    def __enter__(self) -> Preloaded:
+    def __enter__(self) -> Warm:
         return self
 
     def __exit__(
@@ -116,25 +121,26 @@ def _serve() -> None:
 
 def _order(
     job: str, args: list[str], folder: str, number: int, fault: int, delay: float | None
-) -> tuple[int, str, str, int]:
+) -> tuple[int, str, str, int, int]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         read, write = os.pipe()
         child = os.fork()
         if not child:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            ctypes.CDLL(None).fault_arm(os.fsencode(folder), number, fault)
-            _child(job, args, write)
+            if folder:
+                ctypes.CDLL(None).fault_arm(os.fsencode(folder), number, fault)
+            _child(job, args, write if folder else -1)
         os.close(write)
         if delay is not None:
             watch = os.pidfd_open(child)
             if not select.select([watch], [], [], delay)[0]:
                 os.kill(child, signal.SIGKILL)
             os.close(watch)
-        status = os.waitpid(child, 0)[1]
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         calls = int(os.read(read, 20) or -1)
         os.close(read)
-        return os.waitstatus_to_exitcode(status), _text(out), _text(err), calls
+        return code, _text(out), _text(err), child, calls
 
 
 def _child(job: str, args: list[str], report: int) -> NoReturn:
@@ -152,7 +158,8 @@ def _child(job: str, args: list[str], report: int) -> NoReturn:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.write(report, str(ctypes.CDLL(None).fault_calls()).encode())
+        if report >= 0:
+            os.write(report, str(ctypes.CDLL(None).fault_calls()).encode())
         os._exit(code)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,10 +102,11 @@ def _pieces(checkpoint: Checkpoint) -> list[bytearray | memoryview]:
     listed = json.dumps(symbols, ensure_ascii=False, separators=(",", ":")).encode()
     if len(listed) > _MAX_INLINE:
         tensors[_SYMBOLS], symbols = np.frombuffer(listed, np.uint8), None
+    mark = secrets.token_hex(32)  # the same digits may stand elsewhere, but not these
     document = {
         "format": _KEY,
         "version": VERSION,
-        "sha256": container.NO_DIGEST,
+        "sha256": mark,
         "model": checkpoint.config.to_dict(),
         "tokenizer": vocabulary.tokenizer,
         "vocabulary": symbols,
@@ -114,7 +116,7 @@ def _pieces(checkpoint: Checkpoint) -> list[bytearray | memoryview]:
     if len(text) > container.MAX_TEXT:
         raise DataError("metadata too large for a checkpoint", f"{len(text)} bytes")
     pieces = container.pack(tensors, {_KEY: text})
-    checkpoint.sha256 = container.sign(pieces)
+    checkpoint.sha256 = container.sign(pieces, mark)
     return pieces
 
 

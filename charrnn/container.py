@@ -89,21 +89,17 @@ def pack(tensors: Mapping[str, Array], metadata: dict[str, str]) -> list[bytearr
     return [head, *(arrays[name].reshape(-1).view(np.uint8).data for name in entries)]
 
 
-def sign(pieces: list[bytearray | memoryview]) -> str:
-    """Put the SHA-256 of a file into its head, where a document in it has ``NO_DIGEST``."""
+def sign(pieces: list[bytearray | memoryview], mark: str) -> str:
+    """Put the file's SHA-256, taken with ``NO_DIGEST`` in its place, where ``mark`` stands."""
+    head = pieces[0]
+    at = bytes(head).index(mark.encode())
+    place = slice(at, at + len(NO_DIGEST))
+    head[place] = NO_DIGEST.encode()
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
-    pieces[0] = _with_digest(bytes(pieces[0]), NO_DIGEST, digest.hexdigest())
+    head[place] = digest.hexdigest().encode()
     return digest.hexdigest()
-
-
-def _with_digest(head: bytes, old: str, new: str) -> bytearray:
-    """A head with another digest where the first one stands: in JSON inside a JSON string."""
-    before, after = (rf"\"sha256\":\"{digest}\"".encode() for digest in (old, new))
-    if before not in head:
-        raise DataError("damaged checkpoint", remedy="it has no SHA-256")
-    return bytearray(head.replace(before, after, 1))
 
 
 @contextlib.contextmanager
@@ -214,7 +210,7 @@ class Container:
         data = _memory(self.size)
         found = hashlib.sha256()
         if digest is not None:
-            found.update(_with_digest(self._head, digest, NO_DIGEST))
+            found.update(self._head.replace(digest.encode(), NO_DIGEST.encode(), 1))
         for start in range(0, self.size, _CHUNK):
             rest = part = data[start : start + _CHUNK].data
             while rest:

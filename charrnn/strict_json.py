@@ -40,10 +40,12 @@ def parse(text: str) -> Any:
 
 def _check_structure(text: str) -> None:
     """Before anything is made of it. What is no JSON may look like any; it is found out later."""
-    brackets = _BRACKET.findall(_STRING.sub("", text))
-    depths = accumulate(1 if bracket in "[{" else -1 for bracket in brackets)
-    if len(brackets) > 2 * MAX_CONTAINERS or max(depths, default=0) > MAX_DEPTH:
-        raise ValueError("too many or too deep lists and objects")
+    bare = _STRING.sub("", text)
+    if bare.count("[") + bare.count("{") > MAX_CONTAINERS:
+        raise ValueError("too many lists and objects")
+    depths = accumulate(1 if bracket in "[{" else -1 for bracket in _BRACKET.findall(bare))
+    if max(depths, default=0) > MAX_DEPTH:
+        raise ValueError("too deep lists and objects")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -135,12 +135,13 @@ class Run:
         self._build()
         folder.rewind_log(self.beginning.checkpoint)
         yield self._prepared(str(folder.path), notes)
-        learner, evals = self.learner, self.resolved.train.evals
+        learner = self.learner
         self.pace.start(self.elapsed)
+        self.evals = min(self.evals, self._milestones())  # of a longer budget, fewer are done
         self.measured, self.saved_at = learner.step, self.pace.elapsed
         while True:
+            passed = self._milestones()
             reached = self.pace.progress(learner.step)
-            passed = math.floor(reached * evals + 1e-9)  # 0.29 * 100 is 28.999...
             if learner.reports and (learner.step % LOG_EVERY == 0 or passed > self.evals):
                 if not self._is_sound():
                     yield self._roll_back(folder)
@@ -175,6 +176,11 @@ class Run:
             best_step=self.best[1],
             elapsed_s=self.pace.elapsed,
         )
+
+    def _milestones(self) -> int:
+        """How many validations are due by now."""
+        reached = self.pace.progress(self.learner.step)
+        return math.floor(reached * self.resolved.train.evals + 1e-9)  # 0.29 * 100 is 28.999...
 
     def _bits_per_character(self, nats: float) -> float:
         """From nats for each symbol of the validation text."""

@@ -243,7 +243,7 @@ def test_no_option_needs_to_be_said_again(tmp_path, corpus, stopped):
 )
 def test_the_budget_may_be_another(corpus, stopped, budget, steps):
     events = run(corpus, stopped, resume=True, **budget)
-    assert of(Finished, events)[0].step == steps
+    assert of(Finished, events)[0].step == of(Validated, events)[-1].step == steps
 
 
 def test_validations_may_be_more(corpus, stopped):

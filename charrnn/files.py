@@ -53,6 +53,27 @@ def write_atomically(path: Path, pieces: Iterable[bytes | bytearray | memoryview
             os.close(folder)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, there for good; one that is there already will do.
+
+    Raises ``OSError``.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        flush_folder(folder.parent)
+
+
+def flush_folder(path: Path) -> None:
+    """Bring the names in a folder to the disk; raises ``OSError``."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _flush_folder(folder)
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(folder)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes left; best effort, nothing is raised.
 

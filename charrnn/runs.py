@@ -21,7 +21,7 @@ from charrnn.errors import (
     LockedError,
     OutputError,
 )
-from charrnn.files import remove_leftovers
+from charrnn.files import flush_folder, make_folder, remove_leftovers
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
@@ -51,7 +51,7 @@ class RunFolder:
         if resume and not path.is_dir():
             raise InputNotFoundError("no such run", path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             if resume or not _holds_run(path) or (path / LOCK).exists():
                 self._lock = _locked(path)
             if not resume and _holds_run(path):
@@ -59,6 +59,7 @@ class RunFolder:
                 raise OutputError("folder already holds a run", path, remedy)
             os.pwrite(self._lock, b"%-20d\n" % os.getpid(), 0)
             self._log = os.open(path / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+            flush_folder(path)  # else a checkpoint might outlive the log of how it came to be
             remove_leftovers(path)
         except OSError as error:
             self._release()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import InputOutputError, OutputError
-from charrnn.files import remove_leftovers, write_atomically
+from charrnn.files import flush_folder, make_folder, remove_leftovers, write_atomically
 
 OLD, NEW = b"old", b"new, and longer"
 
@@ -200,6 +200,18 @@ def test_full_disk(path):
     )
     told = "74 No space left on device\n{'file': b'old'}\n"
     assert (found.stdout, found.stderr) == (told, "")
+
+
+def test_folder_is_made_and_each_new_name_is_flushed(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file).st_ino))
+    make_folder(tmp_path / "a" / "b" / "c")
+    made = [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    assert flushed == [folder.stat().st_ino for folder in made]
+    make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == len(made)
+    flush_folder(tmp_path / "a" / "b" / "c")
+    assert len(flushed) == len(made) + 1
 
 
 OTHERS = [

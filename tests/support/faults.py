@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,8 +27,11 @@ class Call:
     file: int = -1  # descriptor
     flags: int = 0  # of open
     data: bytes = b""  # of write
+    offset: int = -1  # of pwrite; of ftruncate, the size
     target: str = ""  # of replace
 
+
+_NAMES = ("open", "write", "pwrite", "ftruncate", "fsync", "close", "replace", "unlink")
 
 Fault = Callable[[int, Call], int | None]  # from number and call to an error, or SHORT
 
@@ -48,7 +51,7 @@ def watched(folder: Path, fault: Fault = lambda n, call: None) -> Iterator[list[
     """Record the calls made on ``folder`` and what is in it, and let some of them fail."""
     watch = _Watch(folder.resolve(), fault)
     with contextlib.ExitStack() as stack:
-        for name in ("open", "write", "fsync", "close", "replace", "rename", "unlink", "remove"):
+        for name in (*_NAMES, "rename", "remove"):
             own = getattr(watch, {"rename": "replace", "remove": "unlink"}.get(name, name))
             stack.enter_context(mock.patch.object(os, name, own))
         yield watch.calls
@@ -61,8 +64,7 @@ class _Watch:
         self.folder, self.fault = folder, fault
         self.calls: list[Call] = []
         self.paths: dict[int, str] = {}  # by descriptor
-        names = ("open", "write", "fsync", "close", "replace", "unlink")
-        self.real = {name: getattr(os, name) for name in names}
+        self.real = {name: getattr(os, name) for name in _NAMES}
 
     def _inside(self, path: Any) -> str | None:
         path = Path(os.fsdecode(path)).absolute()
@@ -84,17 +86,29 @@ class _Watch:
         self._fault(Call("open", inside, flags=flags))
         file: int = self.real["open"](path, flags, mode, **other)
         self.paths[file] = inside
-        self.calls[at] = Call("open", inside, file, flags)
+        self.calls[at] = replace(self.calls[at], file=file)
         return file
 
     def write(self, file: int, data: Any) -> int:
+        return self.real["write"](file, self._written(file, data))
+
+    def pwrite(self, file: int, data: Any, offset: int) -> int:
+        return self.real["pwrite"](file, self._written(file, data, offset), offset)
+
+    def _written(self, file: int, data: Any, offset: int = -1) -> Any:
+        """What of the data there is to be written."""
+        if file not in self.paths:
+            return data
+        data, at = bytes(data), len(self.calls)
+        if self._fault(Call("write", self.paths[file], file, data=data, offset=offset)) == SHORT:
+            data = data[: (len(data) + 1) // 2]
+            self.calls[at] = replace(self.calls[at], data=data)
+        return data
+
+    def ftruncate(self, file: int, size: int) -> None:
         if file in self.paths:
-            whole = bytes(data)
-            at = len(self.calls)
-            if self._fault(Call("write", self.paths[file], file, data=whole)) == SHORT:
-                data = whole[: (len(whole) + 1) // 2]
-                self.calls[at] = Call("write", self.paths[file], file, data=data)
-        return self.real["write"](file, data)
+            self._fault(Call("truncate", self.paths[file], file, offset=size))
+        self.real["ftruncate"](file, size)
 
     def fsync(self, file: int) -> None:
         if file in self.paths:

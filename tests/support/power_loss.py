@@ -36,6 +36,14 @@ class _File:
     content: bytes = b""
     smallest: int = 0  # size since the last flush
 
+    def write(self, at: int, data: bytes) -> None:
+        """Somewhere within it, or at its end."""
+        self.content = self.content[:at] + data + self.content[at + len(data) :]
+
+    def resize(self, size: int) -> None:
+        """Make it smaller."""
+        self.content, self.smallest = self.content[:size], min(self.smallest, size)
+
     def flush(self) -> None:
         """All is on the disk now."""
         self.safe, self.smallest = self.content, len(self.content)
@@ -52,8 +60,9 @@ class _File:
             block = self.content[start : start + BLOCK]
             if fate == _MISSING or block == found[start : start + BLOCK]:
                 continue
-            if fate == _ZEROS:
-                block = bytes(len(block))
+            if fate == _ZEROS:  # only where nothing was before
+                old = found[start : start + len(block)]
+                block = bytes(old) + bytes(len(block) - len(old))
             elif fate == _HALF:
                 block = block[: len(block) // 2]
             found.extend(bytes(max(0, start - len(found))))
@@ -70,6 +79,7 @@ class Disk:
     safe_names: dict[str, int]
     pending: list[dict[str, int | None]] = field(default_factory=list)  # changes of names, in order
     open: dict[int, tuple[int, int]] = field(default_factory=dict)  # descriptor: file, position
+    appending: set[int] = field(default_factory=set)  # descriptors
 
     @classmethod
     def of(cls, state: State) -> Disk:
@@ -107,14 +117,23 @@ class Disk:
             self._change(**{call.path: len(self.files) - 1})
         file = self.names[call.path]
         if call.flags & os.O_TRUNC:
-            self.files[file].content, self.files[file].smallest = b"", 0
+            self.files[file].resize(0)
         self.open[call.file] = file, 0
+        if call.flags & os.O_APPEND:
+            self.appending.add(call.file)
 
     def _write(self, call: Call) -> None:
         number, position = self.open[call.file]
-        file, end = self.files[number], position + len(call.data)
-        file.content = file.content[:position] + call.data + file.content[end:]
-        self.open[call.file] = number, end
+        if call.offset >= 0:
+            self.files[number].write(call.offset, call.data)
+            return
+        if call.file in self.appending:
+            position = len(self.files[number].content)
+        self.files[number].write(position, call.data)
+        self.open[call.file] = number, position + len(call.data)
+
+    def _truncate(self, call: Call) -> None:
+        self.files[self.open[call.file][0]].resize(call.offset)
 
     def _fsync(self, call: Call) -> None:
         if call.path == ".":
@@ -125,6 +144,7 @@ class Disk:
 
     def _close(self, call: Call) -> None:
         self.open.pop(call.file, None)
+        self.appending.discard(call.file)
 
     def _replace(self, call: Call) -> None:
         self._change(**{call.target: self.names[call.path], call.path: None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from charrnn.config import ModelConfig
 from charrnn.errors import CharrnnError, DataError
 from charrnn.files import write_atomically
 from charrnn.params import parameter_shapes
-from charrnn.runs import BEST, RunFolder, list_steps
+from charrnn.runs import BEST, LOG, RunFolder, list_steps
 from charrnn.text import CharVocabulary
 
 
@@ -53,7 +54,7 @@ class File:
 
 
 class Run:
-    """A run folder in which every third save is the best so far."""
+    """A run folder with a log, in which every third save is the best so far."""
 
     def __init__(self, saves: int = 5) -> None:
         self.saves = saves
@@ -64,7 +65,10 @@ class Run:
     def perform(self, folder: Path) -> Iterator[None]:
         with closing(RunFolder(folder)) as run:
             for step in range(1, self.saves + 1):
-                run.save(tiny_checkpoint(step), step, best=self.is_best(step))
+                checkpoint = tiny_checkpoint(step)
+                run.log({"event": "step", "step": step, "loss": 1 / step})
+                run.save(checkpoint, step, best=self.is_best(step))
+                run.log({"event": "saved", "step": step, "sha256": checkpoint.sha256})
                 yield
 
     @staticmethod
@@ -75,15 +79,29 @@ class Run:
         try:
             steps = [_step(path) for path in list_steps(folder)]
             best = _step(folder / BEST) if (folder / BEST).exists() else None
+            latest, logged = _gone_on(folder)
         except CharrnnError as error:
             return f"after {returned} saves: {error}"
-        if max(steps, default=0) not in (returned, returned + 1):
-            return f"after {returned} saves the newest is of {max(steps, default=0)}"
+        if latest not in (returned, returned + 1) or latest != max(steps, default=0):
+            return f"after {returned} saves of {steps} the run goes on at {latest}"
         if len(steps) < min(returned, 3):
             return f"after {returned} saves only {steps} are left"
         wanted = {returned + 1} if self.is_best(returned + 1) else set()
         wanted |= {max((n for n in range(1, returned + 1) if self.is_best(n)), default=None)}
-        return "" if best in wanted else f"after {returned} saves the best is of {best}"
+        if best not in wanted:
+            return f"after {returned} saves the best is of {best}"
+        return "" if logged == list(range(1, latest + 1)) else f"at {latest}, logged: {logged}"
+
+
+def _gone_on(folder: Path) -> tuple[int, list[int]]:
+    """The step at which a run goes on, and those in its log."""
+    with closing(RunFolder(folder, resume=True)) as run:
+        latest = run.latest() if list_steps(folder) else None
+        run.rewind_log(latest)
+    with (folder / LOG).open(encoding="utf-8") as log:
+        records = [json.loads(line) for line in log]
+    steps = [record["step"] for record in records if record["event"] == "step"]
+    return (latest.counters["step"] if latest else 0), steps
 
 
 def _step(path: Path) -> int:

@@ -177,6 +177,11 @@ ssize_t write(int file, const void *data, size_t size)
     return result;
 }
 
+ssize_t pwrite64(int file, const void *data, size_t size, off64_t offset)
+{
+    WRAP(opened(file), pwrite64, file, data, size, offset);
+}
+
 int close(int file)
 {
     if (!opened(file))

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from charrnn.api import LanguageModel
 from charrnn.cells import CELLS
-from charrnn.config import TrainConfig
+from charrnn.checkpoint import Checkpoint, load, save
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.exchange import export
 from charrnn.model import Model
 from charrnn.optim import Optimizer
-from charrnn.params import Buffer
+from charrnn.params import Buffer, initial_values
+from charrnn.text import CharVocabulary
 from tests.golden.make_torch import FILE, STEPS
+from tests.support.shell import charrnn
 from tests.support.stacks import (
     Case,
     backends,
@@ -152,7 +158,6 @@ def test_torch_loads_our_names_strictly_and_agrees_in_float32(backend, cell):
     """What a checkpoint holds under ``rnn.`` is a state dict of PyTorch's own module."""
     import torch
 
-    from charrnn.params import initial_values
     from tests.support.torch_oracle import module
 
     config = model_config(cell, hidden_size=16, embed_size=8)
@@ -165,3 +170,72 @@ def test_torch_loads_our_names_strictly_and_agrees_in_float32(backend, cell):
         expected = rnn(torch.from_numpy(x))[0].numpy()
     y = window.parts[0].stack.forward(x.reshape(20, 8)).reshape(10, 2, 16)
     np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+#: A checkpoint's symbols, and a text that has others too.
+SYMBOLS, TEXT = "\n abcdé", "abba\n\nédé x cab da\n" * 5
+CELLS_OF_TORCH = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
+
+exchanged = pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(
+            len(SYMBOLS) + 1, cell=cell, activation=activation, layers=layers, tie=tie,
+            hidden_size=16, embed_size=16 if tie else 8,
+        )
+        for cell, activation in CELLS_OF_TORCH
+        for layers in (1, 2)
+        for tie in (False, True)
+    ],
+    ids=lambda c: f"{c.cell_name}-{c.layers}-{'tied' if c.tie else 'untied'}",
+)  # fmt: skip
+
+
+def logprobs(path):
+    """Of the text, as ``charrnn eval`` has them, and the ids with what stands before the first."""
+    lm = LanguageModel.load(path, "cpu")
+    ids = np.concatenate([[lm.vocabulary.start], lm.vocabulary.encode(TEXT)])
+    return lm.logprobs(TEXT), ids
+
+
+@needs_torch
+@exchanged
+def test_torch_loads_what_is_exported_and_agrees(tmp_path, config):
+    """The whole module strictly, and its recurrent part alone."""
+    from safetensors.torch import load_file
+
+    from tests.support.torch_oracle import LanguageModule
+
+    weights = initial_values(config, "uniform", np.random.default_rng(0))
+    save(Checkpoint(config, CharVocabulary(SYMBOLS), weights), tmp_path / "model.safetensors")
+    export(load(tmp_path / "model.safetensors"), tmp_path / "weights.safetensors")
+    exported = load_file(tmp_path / "weights.safetensors")
+    module = LanguageModule(config)
+    module.load_state_dict(exported, strict=True)
+    found, ids = logprobs(tmp_path / "model.safetensors")
+    np.testing.assert_allclose(module.logprobs(ids), found, atol=1e-5)
+    rnn = {n.removeprefix("rnn."): v for n, v in exported.items() if n.startswith("rnn.")}
+    LanguageModule(config).rnn.load_state_dict(rnn, strict=True)
+
+
+@needs_torch
+@exchanged
+def test_what_torch_trained_is_imported_and_agrees(tmp_path, config):
+    import torch
+    from safetensors.torch import save_file
+
+    from tests.support.torch_oracle import LanguageModule
+
+    torch.manual_seed(0)
+    module = LanguageModule(config)
+    # A tied weight is one tensor under two names, which the format does not have.
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    save_file(state, tmp_path / "weights.safetensors")
+    described = {"model": config.to_dict(), "vocabulary": SYMBOLS}
+    (tmp_path / "weights.json").write_text(json.dumps(described), encoding="utf-8")
+    paths = [
+        tmp_path / name for name in ("weights.safetensors", "weights.json", "model.safetensors")
+    ]
+    assert charrnn("import", str(paths[0]), str(paths[1]), "-o", str(paths[2])).code == 0
+    found, ids = logprobs(paths[2])
+    np.testing.assert_allclose(found, module.logprobs(ids), atol=1e-5)

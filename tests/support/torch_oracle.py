@@ -155,6 +155,28 @@ def _hidden(
     return h
 
 
+class LanguageModule(nn.Module):
+    """A language model as PyTorch's users write one, in float32."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        V, E, H = config.vocab_size, config.embed_size, config.hidden_size
+        kind = _MODULES[config.cell_name]
+        extra = {"nonlinearity": config.activation} if config.cell == "rnn" else {}
+        self.encoder = nn.Embedding(V, E)
+        self.rnn = kind(E, H, config.layers, **extra)
+        self.decoder = nn.Linear(H, V)
+        if config.tie:
+            self.decoder.weight = self.encoder.weight
+
+    def logprobs(self, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """ln P of each of ids [T] but the first, given those before it [T - 1]."""
+        with torch.no_grad():
+            h, _ = self.rnn(self.encoder(torch.from_numpy(ids[:-1, None].astype(np.int64))))
+            p = self.decoder(h)[:, 0].log_softmax(-1).numpy()
+        return np.asarray(p[np.arange(len(ids) - 1), ids[1:]])
+
+
 def optimise(
     name: str, start: np.ndarray[Any, Any], grads: np.ndarray[Any, Any], clip: float, **options: Any
 ) -> np.ndarray[Any, Any]:

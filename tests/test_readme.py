@@ -46,7 +46,7 @@ def test_commands_work(folder, command):
     if "charrnn train" in quick and "--steps" not in quick:
         quick = quick.replace("charrnn train", "charrnn train --steps 3")
     program = shlex.join([sys.executable, "-m", "charrnn"])
-    quick = re.sub(r"charrnn (?=train|sample|complete|eval|info)", f"{program} ", quick)
+    quick = re.sub(r"charrnn (?=train|sample|complete|eval|info|import)", f"{program} ", quick)
     subprocess.run(
         ["bash", "-o", "pipefail", "-c", quick],
         cwd=folder,
@@ -57,7 +57,7 @@ def test_commands_work(folder, command):
     )
 
 
-@pytest.mark.parametrize("name", ["train", "sample", "complete", "eval", "info"])
+@pytest.mark.parametrize("name", ["train", "sample", "complete", "eval", "info", "import"])
 def test_help_blocks_are_the_programs(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     block = re.search(rf"```console\n\$ charrnn {name} --help\n(.+?)```", README, re.DOTALL)

@@ -256,7 +256,8 @@ class Run:
             return
         if self.sampling.length:
             pieces = sample_text(learner.model, self.data.vocabulary, "", self.sampling)
-            yield Sampled(step, "".join(piece for [piece] in pieces))
+            until_told = itertools.takewhile(lambda _: not self.requests.stop, pieces)
+            yield Sampled(step, "".join(piece for [piece] in until_told))
         self.pace.lap()  # validation does not count as training time
 
     def _save(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -160,7 +161,7 @@ def train(
     """
     from charrnn.cli.progress import Progress
     from charrnn.cli.signals import Signals
-    from charrnn.events import Stopped
+    from charrnn.events import Prepared, Stopped
     from charrnn.recipe import Options
     from charrnn.training import train as train_events
 
@@ -209,8 +210,10 @@ def train(
         command=shlex.join(["charrnn", *sys.argv[1:]]),
         requests=signals.requests,
     )
-    with Progress() as progress, signals:
+    with Progress() as progress, contextlib.ExitStack() as trained:
         for event in events:
+            if isinstance(event, Prepared):  # what is read before that is left at once
+                trained.enter_context(signals)
             progress.show(event)
     if signals.stopped_by:
         if isinstance(event, Stopped):

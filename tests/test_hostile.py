@@ -71,13 +71,17 @@ def of_metadata(metadata):
     return framed(render(Pairs([("__metadata__", Raw(written)), *header.items()])).encode(), data)
 
 
-def large_model():
-    """10^12 parameters, of whose tensors the header has the right sizes."""
-    size = {"hidden_size": 65_536, "embed_size": 65_536, "layers": 32, "vocab_size": 2**21}
+def large_model(header_too):
+    """10^12 parameters; whether the header has their tensors too, or those of a small model."""
+    size = {"hidden_size": 65_536, "embed_size": 65_536, "layers": 32}
+    config = replace(tiny().config, **size)
+    shapes = parameter_shapes(config)
+    assert count(shapes) > 10**12
     header, document, data = taken_apart(SOUND)
-    document["model"] |= size
-    specs = container.layout(dict.fromkeys(header, ("F32", (2**20, 2**20))))
-    return forged(specs, document, data)
+    document["model"] = config.to_dict()
+    if header_too:
+        header = container.layout({name: ("F32", shape) for name, shape in shapes.items()})
+    return forged(header, document, data)
 
 
 def pickled():
@@ -89,7 +93,8 @@ BEGIN, END = taken_apart(SOUND)[0]["decoder.bias"]["data_offsets"]
 GENERATOR = {"bit_generator": "MT19937", "state": {"key": [0] * 624, "pos": 10**9}}
 
 HOSTILE = {
-    "10^12 parameters": large_model,
+    "10^12 parameters": lambda: large_model(False),
+    "10^12 parameters, in the header too": lambda: large_model(True),
     "sizes beyond any": lambda: of_document(("model.hidden_size", 2**62)),
     "product beyond 64 bits": lambda: of_tensor(shape=[2**33, 2**33]),
     "product that comes round to the right one": lambda: of_tensor(shape=[2**63 + 4, 2]),

@@ -73,7 +73,7 @@ def memory_estimate(
     floats = (
         parameters * (2 + threads + slots)  # weights, scratch, gradients and moments
         + 2 * parameters  # weights as products want them, for both directions
-        + 3 * parameters * (1 + slots)  # a checkpoint in the making: arrays, bytes, both at once
+        + parameters * (1 + slots)  # copies of both for a checkpoint
         + (2 * stacks - 1) * window(T, B)
         + window(CHUNK, valid_lanes)
         + stacks * (gradients + dropout)

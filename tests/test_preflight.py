@@ -68,9 +68,9 @@ def test_estimate_is_near_what_training_takes(tmp_path, backend, cell, optimizer
         steps.step(1e-4, window.touched)
         scorer.losses()
         vocabulary = CharVocabulary([chr(n) for n in range(65, 114)])
-        weights = {name: view.copy() for name, view in model.params.items()}
+        weights = {name: made.to_host(view) for name, view in model.params.items()}
         slots = {
-            f"{slot}.{name}": view.copy()
+            f"{slot}.{name}": made.to_host(view)
             for slot, buffer in steps.buffers.items()
             for name, view in buffer.items()
         }

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-torch bench lint clean
+.PHONY: demo test test-slow test-torch torture bench lint clean
 
 # Train for two minutes on the bundled tales, then write three samples.
 demo: $(VENV)/.installed
@@ -23,6 +23,10 @@ test-slow: $(VENV)/.installed-test
 # The live comparison with PyTorch; it is large, so it is not part of `make test`.
 test-torch: $(VENV)/.installed-torch
 	$(BIN)/python -m pytest tests/test_torch.py
+
+# What runs and checkpoints survive, in full figures; about an hour.
+torture: $(VENV)/.installed-test
+	$(BIN)/python -m tests.torture
 
 # Ours against PyTorch, in about ten minutes; best on a machine that does nothing else.
 bench: $(VENV)/.installed-torch

@@ -139,7 +139,9 @@ class RunFolder:
         with self._writing(LOG):
             self._write_log()
             os.fsync(self._log)
-        checkpoints.save(checkpoint, path, *([self.path / BEST] if best else []))
+        # The best comes first: a run that is killed in between saves it again. The other way round
+        # it would go on behind it, and the older best stay.
+        checkpoints.save(checkpoint, *([self.path / BEST] if best else []), path)
         self._good = [*(p for p in self._good if p != path), path][-_KEEP:]
         for old in list_steps(self.path)[:-_KEEP]:
             if old not in self._good:

@@ -75,6 +75,10 @@ class Run:
     def is_best(step: int) -> bool:
         return step % 3 == 1
 
+    def _best(self, step: int) -> int | None:
+        """The step that is the best until this one."""
+        return max((n for n in range(1, step + 1) if self.is_best(n)), default=None)
+
     def problem(self, folder: Path, returned: int) -> str:
         try:
             steps = [_step(path) for path in list_steps(folder)]
@@ -86,10 +90,8 @@ class Run:
             return f"after {returned} saves of {steps} the run goes on at {latest}"
         if len(steps) < min(returned, 3):
             return f"after {returned} saves only {steps} are left"
-        wanted = {returned + 1} if self.is_best(returned + 1) else set()
-        wanted |= {max((n for n in range(1, returned + 1) if self.is_best(n)), default=None)}
-        if best not in wanted:
-            return f"after {returned} saves the best is of {best}"
+        if best not in (self._best(latest), self._best(returned + 1)):
+            return f"at {latest}, after {returned} saves, the best is of {best}"
         return "" if logged == list(range(1, latest + 1)) else f"at {latest}, logged: {logged}"
 
 

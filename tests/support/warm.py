@@ -7,6 +7,7 @@ the system's library, so that every call goes through it, whoever makes it.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import select
@@ -110,11 +111,21 @@ def _charrnn(cwd: str, *arguments: str) -> None:
 JOBS = {"saves": _saves, "charrnn": _charrnn}
 
 
+#: What takes its time to import, and is not imported before it is needed.
+_LATE = (
+    "charrnn.training",
+    "charrnn.backend.fused",
+    "charrnn.cli.progress",
+    "charrnn.cli.signals",
+    "numpy.random",
+    "psutil",
+    "rich.console",
+)
+
+
 def _serve() -> None:
-
-    import charrnn.cli.progress
-    import charrnn.training  # noqa: F401
-
+    for name in _LATE:
+        importlib.import_module(name)
     for line in sys.stdin:
         print(json.dumps(_order(*json.loads(line))), flush=True)
 

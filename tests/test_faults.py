@@ -188,3 +188,25 @@ def test_model_loses_blocks_in_any_order():
 def test_model_loses_changes_of_names_in_any_order(calls, expected):
     found = {"".join(sorted(state)) for state in survivors_of({"a": b""}, calls)}
     assert sorted(found) == expected
+
+
+APPEND = os.O_CREAT | os.O_APPEND
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ([Call("write", "a", 3, data=b"cd")], {b"ab", b"abcd", b"ab\0\0"}),
+        ([Call("write", "a", 3, data=b"cd"), Call("fsync", "a", 3)], {b"abcd"}),
+        ([Call("write", "a", 3, data=b"cd", offset=0)], {b"ab", b"cb", b"cd"}),
+        ([Call("truncate", "a", 3, offset=1)], {b"a", b"ab"}),
+        ([Call("truncate", "a", 3, offset=1), Call("fsync", "a", 3)], {b"a"}),
+        (
+            [Call("open", "a", 4, os.O_TRUNC), Call("write", "a", 4, data=b"c")],
+            {b"", b"ab", b"c", b"cb", b"\0"},
+        ),
+    ],
+)
+def test_model_of_what_is_written_to_an_older_file(calls, expected):
+    calls = [Call("open", "a", 3, APPEND), *calls]
+    assert {state["a"] for state in survivors_of({"a": b"ab"}, calls)} == expected

@@ -4,8 +4,8 @@ The model is the weakest of ALICE (Pillai et al., "All File Systems Are Not Crea
 Complexity of Crafting Crash-Consistent Applications", OSDI 2014):
 
 - What is written to a file reaches the disk in blocks, in any order. Until its ``fsync`` has
-  returned each of them may be missing, full of zeros, half there or there; blocks missing at the
-  end make the file shorter, others leave zeros.
+  returned each of them may be missing, zeros where nothing was before, half there or there; blocks
+  missing at the end make the file shorter, others leave zeros.
 - A folder's names change (made, renamed, removed) by one atomic step each, which reach the disk
   in any order. Until ``fsync`` of the folder has returned any set of them may be missing. To flush
   a file does not bring its name to the disk.

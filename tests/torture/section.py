@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 _SHOWN = 10  # problems of a section
@@ -39,7 +39,6 @@ class Section:
     failed: int = 0
     seconds: float = 0.0
     skipped: str = ""
-    problems: list[str] = field(default_factory=list)
 
     def execute(self, setting: Setting) -> None:
         """All its trials; the first problems are shown as they are found."""

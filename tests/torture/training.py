@@ -6,6 +6,7 @@ Each goes on with ``--resume`` until it is done, and must then be what it would 
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import itertools
 import json
@@ -19,7 +20,8 @@ from typing import Any
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.errors import CharrnnError
 from charrnn.runs import BEST, LOG, list_steps
-from tests.support.shell import TALES, charrnn
+from tests.support.saves import temporaries
+from tests.support.shell import TALES
 from tests.support.warm import (
     COMPILER,
     KILL_AFTER,
@@ -120,24 +122,15 @@ def _newest(run: Path) -> tuple[int, str]:
     return newest, ""
 
 
-def _needs_resume() -> None:
-    if "--resume" not in charrnn("train", "--help").out:
-        raise Skip("charrnn train cannot --resume")
-
-
 def _killed(setting: Setting) -> Iterator[str]:
     """At random times; the same run again and again until it is done."""
-    _needs_resume()
     rng, kills = random.Random(setting.seed), setting.count(1000)
     with Warm() as process:
         cases = [_Training(process, setting.folder / str(n), case) for n, case in enumerate(_CASES)]
         for case in itertools.cycle(cases):
             case.clear()
-            whole, reached, problem, killed = _seconds(case), 0, "", False
-            while kills:
-                outcome = case.go(rng.uniform(0, whole))
-                if outcome.code != -9:
-                    break
+            reached, problem, killed = 0, "", False
+            while kills and (outcome := case.go(rng.uniform(0, _seconds(case)))).code == -9:
                 if killed:
                     yield problem
                 killed, before = True, reached
@@ -145,7 +138,9 @@ def _killed(setting: Setting) -> Iterator[str]:
                 if reached < before:
                     problem = f"step {before} was there, and now {reached} is the newest"
                 kills -= 1
-            if killed:
+            if outcome.code not in (0, -9):
+                problem = f"ended with {outcome.code}: {outcome.err[-300:]}"
+            if killed or problem:
                 yield problem or case.finish()
             if not kills:
                 return
@@ -161,7 +156,6 @@ def _seconds(case: _Training) -> float:
 def _at_each_call(setting: Setting, *faults: int) -> Iterator[str]:
     if not COMPILER:
         raise Skip(NO_COMPILER)
-    _needs_resume()
     with Warm(compiled_shim(setting.folder)) as process:
         case = _Training(
             process, setting.folder / "case", "--cell gru --dropout 0.3 --evals 4 --steps 8"
@@ -174,6 +168,8 @@ def _at_each_call(setting: Setting, *faults: int) -> Iterator[str]:
             problem = ""
             if outcome.code not in expected or "Traceback" in outcome.err:
                 problem = f"ended with {outcome.code}: {outcome.err[-300:]}"
+            elif fault > 0 and case.run.exists() and temporaries(case.run):
+                problem = f"left behind: {temporaries(case.run)}"
             problem = problem or _newest(case.run)[1] or case.finish()
             yield f"call {number}, fault {fault}: {problem}" if problem else ""
 
@@ -187,18 +183,20 @@ def _failed_at_calls(setting: Setting) -> Iterator[str]:
 
 
 def _writers(setting: Setting) -> Iterator[str]:
-    """Both begin at once: one gets the folder, the other its process id."""
-    _needs_resume()
+    """Both begin, or go on, at once: one gets the folder, the other its process id."""
     with Warm() as one, Warm() as other, ThreadPoolExecutor() as threads:
-        first = _Training(one, setting.folder / "case", _CASES[0])
-        second = _Training(other, setting.folder / "case-2", _CASES[0])
-        second.folder, second.run = first.folder, first.run
-        for _ in range(setting.count(50)):
+        options = _CASES[0] + " --steps 500 --evals 10"  # longer than it takes to begin
+        first = _Training(one, setting.folder / "case", options)
+        second = copy.copy(first)
+        second.process = other
+        for number in range(setting.count(50)):
             first.clear()
+            if number % 2:
+                first.go(_seconds(first) / 2)
             ends = sorted(threads.map(lambda each: each.go(), (first, second)), key=_code)
             if [end.code for end in ends] != [0, 75]:
                 yield f"ended with {[(end.code, end.err[-300:]) for end in ends]}"
-            elif str(ends[0].pid) not in ends[1].err:
+            elif f"by process {ends[0].pid}" not in ends[1].err:
                 yield f"the holder is not named: {ends[1].err}"
             else:
                 yield first.finish()
@@ -212,5 +210,5 @@ SECTIONS = (
     ("runs-kill", "SIGKILL of training at random times, then --resume", _killed),
     ("runs-calls-kill", "SIGKILL just before and after each call of training", _killed_at_calls),
     ("runs-calls-fail", "each call of training fails once", _failed_at_calls),
-    ("two-writers", "two trainings begin in one folder at once", _writers),
+    ("two-writers", "two trainings begin, or go on, in one folder at once", _writers),
 )

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-torch torture bench lint clean
+.PHONY: demo test test-slow test-torch test-nvrtc torture bench lint clean
 
 # Train for two minutes on the bundled tales, then write three samples.
 demo: $(VENV)/.installed
@@ -23,6 +23,10 @@ test-slow: $(VENV)/.installed-test
 # The live comparison with PyTorch; it is large, so it is not part of `make test`.
 test-torch: $(VENV)/.installed-torch
 	$(BIN)/python -m pytest tests/test_torch.py
+
+# NVIDIA's compiler on the kernels of a GPU, for which there need be none; large as well.
+test-nvrtc: $(VENV)/.installed-nvrtc
+	$(BIN)/python -m pytest tests/test_nvrtc.py
 
 # What runs and checkpoints survive, in full figures; about an hour.
 torture: $(VENV)/.installed-test
@@ -57,4 +61,8 @@ $(VENV)/.installed-lint: $(VENV)/.installed-test
 
 $(VENV)/.installed-torch: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch]'
+	@touch $@
+
+$(VENV)/.installed-nvrtc: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[nvrtc]'
 	@touch $@

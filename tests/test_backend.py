@@ -20,15 +20,21 @@ from charrnn.sampling import sample_ids
 from charrnn.text import CharVocabulary
 from charrnn.text.tokens import WORDS
 from charrnn.text.words import WordVocabulary
+from tests.support.cuda_host import COMPILER, NO_COMPILER
+from tests.support.fake_cupy import fake_backend
 from tests.support.stacks import cells, cpu_backend, model_config
 from tests.support.strict_device import DeviceArray, HostAccessError, StrictBackend
 
 has_cupy = importlib.util.find_spec("cupy") is not None
 
 
-@pytest.fixture(params=["numpy", "fused", "strict", "gpu"])
-def backend(request):
-    """Each backend there is."""
+@pytest.fixture(params=["numpy", "fused", "strict", "cupy", "gpu"])
+def backend(request, monkeypatch):
+    """Each backend there is; ``cupy`` is that of a GPU with its kernels compiled as C++."""
+    if request.param == "cupy":
+        if COMPILER is None:
+            pytest.skip(NO_COMPILER)
+        return fake_backend(monkeypatch)
     if request.param == "gpu":
         if not has_cupy:
             pytest.skip("CuPy is not installed (charrnn[cuda12] or charrnn[cuda13])")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,43 +22,30 @@ from charrnn.backend.fused import FusedBackend, jit
 from charrnn.backend.fused.backend import available_threads
 from charrnn.backend.fused.loop import GenerationLoop
 from charrnn.backend.fused.shape import Shape
-from charrnn.backend.fused.trace import CellTrace, UpdateTrace
 from charrnn.cells import CELLS
-from charrnn.cells.base import Cell, sigmoid, split
 from charrnn.config import SampleConfig, TrainConfig
-from charrnn.layers import Scan, cross_entropy
-from charrnn.layers.dropout import dropout
+from charrnn.layers import Scan
 from charrnn.model import Model
-from charrnn.optim import OPTIMIZERS, Optimizer, method_of, sum_of_squares
+from charrnn.optim import Optimizer, sum_of_squares
 from charrnn.params import initial_values
 from charrnn.sampling import generate, pick
+from tests.support.kernels import (
+    METHODS,
+    ODD,
+    ScanCase,
+    UpdateCase,
+    assert_close,
+    dropped,
+    dtypes,
+    entropies,
+    random,
+    specials,
+)
 from tests.support.stacks import cells, cpu_backend, model_config
-
-dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-
-#: One at a time among ordinary numbers.
-SPECIAL = [0.0, -1e-40, 100.0, -100.0, 1e4, np.inf, -np.inf, np.nan]
-specials = pytest.mark.parametrize("special", SPECIAL, ids=str)
-
-METHODS = OPTIMIZERS | {
-    "sgd without momentum": method_of(TrainConfig(optimizer="sgd", momentum=0.0))
-}
 
 
 def fused(dtype: Any, threads: int = 1) -> FusedBackend:
     return cpu_backend(f"fused-{threads}", dtype)
-
-
-def assert_close(found, expected, magnitude=0.0, ulps: float = 4, name: str = "") -> None:
-    """Equal up to so many units in the last place of ``expected`` plus ``magnitude``.
-
-    ``magnitude`` is that of the terms which cancel in it. What is not finite lies where it should.
-    """
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(found[~finite], expected[~finite], err_msg=name)
-    allowed = ulps * np.finfo(found.dtype).eps * (np.abs(expected) + magnitude)
-    excess = np.abs(found[finite] - expected[finite]) - allowed[finite]
-    assert np.all(excess <= 0), f"{name}: {excess.max()} too far off"
 
 
 def test_every_kernel_that_the_core_asks_for_is_here():
@@ -78,50 +65,6 @@ def test_every_kernel_that_the_core_asks_for_is_here():
 
 
 # Recurrence
-
-
-class ScanCase(NamedTuple):
-    """What a scan reads, in float64; I = 3 inputs."""
-
-    weights: dict[str, np.ndarray]
-    x: np.ndarray
-    states: np.ndarray
-    dy: np.ndarray
-    dfinal: np.ndarray
-
-    @classmethod
-    def make(cls, cell: str, T: int, B: int, H: int) -> ScanCase:
-        rng = np.random.default_rng([T, B, H])
-        K, S, scale = len(CELLS[cell].gates), len(CELLS[cell].states), 1 / np.sqrt(H)
-        weights = {
-            "weight_ih": rng.normal(size=(K * H, 3)) * 0.5,
-            "weight_hh": rng.normal(size=(K * H, H)) * scale,
-            "bias_ih": rng.normal(size=K * H) * 0.5,
-            "bias_hh": rng.normal(size=K * H) * 0.5,
-        }
-        x, dy = rng.normal(size=(T * B, 3)), rng.normal(size=(T, B, 2 * H))
-        states, dfinal = rng.normal(size=(2, S, B, H))
-        return cls(weights, x, states, dy, dfinal)
-
-    def run(self, backend: Any, cell: str, reverse: bool, strided: bool) -> dict[str, np.ndarray]:
-        """Everything that a scan computes; ``strided``: dy is one direction's half of both."""
-        T, B, H = *self.dy.shape[:2], self.dy.shape[2] // 2
-        arrays = {name: value.astype(backend.dtype) for name, value in self.weights.items()}
-        weights = {
-            name: backend.weight(a, backward=True) if a.ndim == 2 else a
-            for name, a in arrays.items()
-        }
-        grads = {name: np.full_like(a, np.nan) for name, a in arrays.items()}
-        scan = Scan(backend, CELLS[cell], weights, grads, T, B, reverse=reverse)
-        for to, state in zip(scan.initial, self.states, strict=True):
-            to[...] = state
-        y = scan.forward(self.x.astype(backend.dtype)).copy()
-        final = np.array(scan.final)
-        dy = self.dy.astype(backend.dtype)[:, :, H:]
-        dfinal = list(self.dfinal.astype(backend.dtype))
-        dx, dstates = scan.backward(dy if strided else np.ascontiguousarray(dy), dfinal)
-        found = {"y": y, "final": final, "dx": dx, "dstates": np.array(dstates)}
-        return found | {f"d {name}": gradient for name, gradient in grads.items()}
 
 
 #: T, B, H: below, at and above what a vector and a panel hold, with rows of one tile and of more.
@@ -186,10 +129,6 @@ def test_tanh_of_a_dense_grid(dtype, largest):
 
 
 # Products
-
-
-def random(dtype: Any, *shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
 
 
 #: M, K, N: rows of one tile and of several, depths around a block of 256, columns around panels.
@@ -313,16 +252,6 @@ def test_rows_with_a_special_value(dtype, special):
 # Loss
 
 
-def entropies(backend: Any, logits: np.ndarray, targets: np.ndarray, scale: float):
-    """Losses and what the logits become, in the backend's dtype."""
-    logits = np.ascontiguousarray(logits, backend.dtype).copy()
-    losses = np.full(len(logits), np.nan, backend.dtype)
-    kernel = backend.kernel("cross_entropy", cross_entropy)
-    with np.errstate(all="ignore"):
-        kernel(np, logits, targets, losses, scale)
-    return losses, logits
-
-
 @dtypes
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1 / 300])
 @pytest.mark.parametrize("N, V", [(1, 1), (1, 2), (5, 16), (3, 17), (4, 31), (2, 64), (7, 1000)])
@@ -390,13 +319,9 @@ def test_dropout(dtype, size, threshold):
     x, scale = random(dtype, size), 65_536 / (65_536 - threshold)
     draws = np.random.default_rng(1).integers(0, 65_536, size=size).astype(np.uint16)
     draws[: min(3, size)] = [0, threshold - 1, threshold][: min(3, size)]
-    expected, found = np.full(size, np.nan, dtype), np.full(size, np.nan, dtype)
-    dropout(np, x, draws, threshold, scale, expected)
-    kernel = fused(dtype).kernel("dropout", dropout)
-    kernel(np, x, draws, threshold, scale, found)
-    np.testing.assert_array_equal(found, expected)
-    kernel(np, x, draws, threshold, scale, x)
-    np.testing.assert_array_equal(x, expected)
+    expected, _ = dropped(NumpyBackend(dtype), x, draws, threshold, scale)
+    for found in dropped(fused(dtype), x, draws, threshold, scale):
+        np.testing.assert_array_equal(found, expected)
 
 
 @dtypes
@@ -404,38 +329,9 @@ def test_dropout(dtype, size, threshold):
 def test_dropout_of_a_special_value(dtype, special):
     """Dropped or not: what is not a number stays none."""
     x, draws = np.full(20, special, dtype), np.arange(20).astype(np.uint16)
-    expected, found = np.empty(20, dtype), np.empty(20, dtype)
-    with np.errstate(all="ignore"):
-        dropout(np, x, draws, 10, 1.5, expected)
-    fused(dtype).kernel("dropout", dropout)(np, x, draws, 10, 1.5, found)
-    np.testing.assert_array_equal(found, expected)
-
-
-class UpdateCase(NamedTuple):
-    """An optimiser's update after some steps."""
-
-    p: np.ndarray
-    g: np.ndarray
-    slots: np.ndarray
-    scalars: np.ndarray
-
-    @classmethod
-    def make(cls, name: str, dtype: Any, size: int) -> UpdateCase:
-        method = METHODS[name]
-        rng = np.random.default_rng(size)
-        p, g = rng.normal(size=(2, size))
-        slots = np.abs(rng.normal(size=(len(method.slots), size)))
-        own = method.scalars(TrainConfig(optimizer=name.split()[0], weight_decay=0.0), 0.01, 7)
-        scalars = np.array([0.5, 0.999, *own])
-        return cls(*(a.astype(dtype) for a in (p, g, slots, scalars)))
-
-    def run(self, backend: Any, name: str) -> dict[str, np.ndarray]:
-        """New parameters and slots, in the backend's dtype."""
-        p, g, slots, scalars = (a.astype(backend.dtype) for a in self)
-        update = backend.kernel("update", METHODS[name])
-        with np.errstate(all="ignore"):
-            update(np, p, g, list(slots), scalars, np.empty_like(p))
-        return {"p": p} | dict(zip(METHODS[name].slots, slots, strict=True))
+    expected, _ = dropped(NumpyBackend(dtype), x, draws, 10, 1.5)
+    for found in dropped(fused(dtype), x, draws, 10, 1.5):
+        np.testing.assert_array_equal(found, expected)
 
 
 @dtypes
@@ -590,59 +486,7 @@ def test_what_a_thread_raises_is_raised():
         fused(np.float64, 2).map(fail, range(3))
 
 
-# Tracing
-
-
-def cell_of(name: str, forward: Any, backward: Any = lambda *arguments: None, **options) -> Cell:
-    """A made-up cell, by default of one gate and one state."""
-    default = {"gates": ("a",), "states": ("h",), "saved": 1, "additive": True}
-    return Cell(name=name, forward=forward, backward=backward, **(default | options))
-
-
-def odd_forward(xp, gates, recurrent, previous, state, saved, scratch) -> None:
-    """Everything that can be traced, over two gates and two states."""
-    a, b = split(gates, 2)
-    u, v = split(recurrent, 2)
-    a += u
-    sigmoid(xp, a)
-    xp.maximum(b, v, out=scratch[0])
-    xp.multiply(scratch[0], scratch[0], out=saved[0])
-    saved[0] += 0.25
-    xp.sqrt(saved[0], out=saved[1])
-    xp.divide(b, saved[1], out=b)
-    xp.tanh(b, out=b)
-    (h, m), (h_before, m_before) = state, previous
-    xp.subtract(1, a, out=scratch[1])
-    xp.multiply(scratch[1], m_before, out=m)
-    xp.add(m, b, out=m)
-    xp.sign(v, out=h)
-    h *= 0.125
-    h += m
-    h -= h_before
-    h /= 2
-
-
-def odd_backward(xp, gates, saved, previous, state, dstate, drecurrent, scratch) -> None:
-    """No gradient of anything, but it reads and writes all that it may."""
-    a, b = split(gates, 2)
-    u, v = split(drecurrent, 2)
-    dh, dm = dstate
-    xp.multiply(dh, state[1], out=scratch[0])
-    xp.multiply(dm, previous[0], out=u)
-    xp.subtract(u, a, out=v)
-    u += saved[0]
-    v *= saved[1]
-    a[...] = scratch[0]
-    b *= dh
-    b *= 0.5
-    dh.fill(0)
-    dm *= state[0]
-    dm -= scratch[0]
-
-
-ODD = cell_of(
-    "odd", odd_forward, odd_backward, gates=("a", "b"), states=("h", "m"), saved=2, additive=False
-)
+# Cells that there are not: see ``test_trace.py``
 
 
 @dtypes
@@ -666,73 +510,6 @@ def test_nan_is_not_lost_in_it(monkeypatch, dtype, place):
     expected = case.run(NumpyBackend(dtype), "odd", reverse=False, strided=False)
     for name, value in case.run(fused(dtype), "odd", reverse=False, strided=False).items():
         np.testing.assert_array_equal(np.isnan(value), np.isnan(expected[name]), err_msg=name)
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        lambda xp, x: xp.exp(x),
-        lambda xp, x: xp.where(x, x, 0),
-        lambda xp, x: np.exp(x),
-        lambda xp, x: x**2,
-        lambda xp, x: x // 2,
-        lambda xp, x: x % 2,
-        lambda xp, x: -x,
-        lambda xp, x: abs(x),
-        lambda xp, x: x > 0,
-        lambda xp, x: x == 0,
-        lambda xp, x: x != 0,
-        lambda xp, x: x.any(),
-        lambda xp, x: x.clip(0, 1),
-        lambda xp, x: float(x[0, 0]),
-        lambda xp, x: x[0, 0] and 1,
-    ],
-)
-def test_what_cannot_be_traced_is_an_error(operation):
-    """Rather than another result than the reference's."""
-
-    def forward(xp, gates, *others) -> None:
-        operation(xp, gates)
-
-    with pytest.raises((TypeError, AttributeError, NotImplementedError)):
-        CellTrace(cell_of("untraceable", forward))
-
-
-def test_what_nobody_has_written_cannot_be_read():
-    """A step's scratch is empty at its beginning."""
-
-    def forward(xp, gates, recurrent, previous, state, saved, scratch) -> None:
-        gates += scratch[0]
-
-    cell = cell_of("reads scratch", forward)
-    with pytest.raises(ValueError, match="scratch"):
-        CellTrace(cell)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"forward": lambda xp, gates, *others: np.multiply(gates, 0.5000001, out=gates)},
-        {"forward": lambda xp, gates, *others: np.add(gates, 0.5, out=gates)},
-        {"forward": lambda xp, gates, recurrent, *others: np.multiply(recurrent, 0.5, out=gates)},
-        {"saved": 2},
-        {"additive": False},
-        {"states": ("h", "c")},
-    ],
-)
-def test_cells_that_differ_never_share_compiled_code(change):
-    def forward(xp, gates, *others) -> None:
-        gates *= 0.5
-
-    one = cell_of("one", forward)
-    other = cell_of("one", **({"forward": forward} | change))
-    assert repr(CellTrace(one)) == repr(CellTrace(cell_of("two", forward)))
-    assert repr(CellTrace(one)) != repr(CellTrace(other))
-
-
-def test_optimizers_never_share_compiled_code():
-    traces = {repr(UpdateTrace(method, len(method.slots))) for method in METHODS.values()}
-    assert len(traces) == len(METHODS)
 
 
 # Compiled code on disk

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from charrnn.backend.base import Array, ArrayBackend
+from charrnn.backend.cuda import Kernels
 from charrnn.errors import DeviceUnavailableError
 
 
@@ -34,6 +36,7 @@ class CupyBackend(ArrayBackend):
     """See ``Backend``; raises ``DeviceUnavailableError`` where CuPy or a device is missing."""
 
     deferred = True
+    kernels = "cuda"
 
     def __init__(self, index: int = 0, dtype: Any = np.float32) -> None:
         self.xp = _import_cupy()
@@ -57,6 +60,8 @@ class CupyBackend(ArrayBackend):
             raise DeviceUnavailableError(
                 "the CUDA device does not work", _reason(error), "check CUDA, or --device cpu"
             ) from error
+        # A raw kernel is compiled when it is first launched; CuPy keeps it on disk.
+        self._kernels = Kernels(self.dtype, lambda text, name: self.xp.RawKernel(text, name))
 
     def to_device(self, host: np.ndarray[Any, Any], out: Array | None = None) -> Array:
         if out is None:
@@ -73,6 +78,9 @@ class CupyBackend(ArrayBackend):
 
     def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
         self.xp.add.at(table, ids, rows)
+
+    def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+        return self._kernels.find(name, reference)
 
     def free_memory(self) -> int:
         return int(self.xp.cuda.runtime.memGetInfo()[0])

@@ -7,11 +7,15 @@ wait for the device, more strictly. Only functions that CuPy has too are to be h
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from charrnn.backend.numpy_backend import ArrayBackend
+
+#: What would have been started on a device, by name: each operation on arrays is one launch.
+LAUNCHES: Counter[str] = Counter()
 
 #: What the core uses; each is in CuPy under this name, with the same ``axis`` and ``out``.
 _FUNCTIONS = {
@@ -56,6 +60,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if method != "__call__":
             raise HostAccessError(f"ufunc.{method} is not for device arrays")
         out = kwargs.pop("out", None)
+        LAUNCHES[ufunc.__name__] += 1
         if out is None:
             return _wrap(ufunc(*map(_unwrap, inputs), **kwargs))
         ufunc(*map(_unwrap, inputs), out=_unwrap(out), **kwargs)
@@ -79,6 +84,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(self.array[_unwrap(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        LAUNCHES["assignment"] += 1
         self.array[_unwrap(key)] = _unwrap(value)
 
     @property
@@ -94,6 +100,18 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.array.dtype
 
     @property
+    def itemsize(self) -> int:
+        return self.array.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return self.array.strides
+
+    @property
+    def flags(self) -> Any:
+        return self.array.flags
+
+    @property
     def T(self) -> DeviceArray:  # noqa: N802
         return _wrap(self.array.T)
 
@@ -101,13 +119,28 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(self.array.reshape(*shape))
 
     def fill(self, value: float) -> None:
+        LAUNCHES["fill"] += 1
         self.array.fill(value)
 
+    def set(self, host: np.ndarray[Any, Any]) -> None:
+        """From the host; CuPy copies no other type or shape, and not to every other element."""
+        assert (host.dtype, host.shape) == (self.dtype, self.shape)
+        assert self.array.flags.c_contiguous
+        self.array[...] = host
+
     def copy(self) -> DeviceArray:
+        LAUNCHES["copy"] += 1
         return _wrap(self.array.copy())
 
 
-class _Module:
+def poisoned(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+    """An array that nobody has written to: whoever reads it will notice."""
+    filler = np.empty(shape, dtype)
+    filler.fill(np.nan if filler.dtype.kind == "f" else 113)
+    return DeviceArray(filler)
+
+
+class Module:
     """What the core sees as ``xp``."""
 
     def __getattr__(self, name: str) -> Any:
@@ -116,6 +149,7 @@ class _Module:
         function = getattr(np, name)
 
         def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+            LAUNCHES[name] += 1
             if out is not None:
                 function(*map(_unwrap, args), out=_unwrap(out), **kwargs)
                 return out
@@ -129,16 +163,14 @@ class StrictBackend(ArrayBackend):
 
     name = "strict"
     deferred = True
-    xp: Any = _Module()
+    xp: Any = Module()
 
     def __init__(self, dtype: Any = np.float32) -> None:
         self.dtype = np.dtype(dtype)
         self.copies = 0
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> DeviceArray:
-        filler = np.empty(shape, dtype or self.dtype)
-        filler.fill(np.nan if filler.dtype.kind == "f" else 113)  # whoever reads it will notice
-        return DeviceArray(filler)
+        return poisoned(shape, dtype or self.dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> DeviceArray:
         return DeviceArray(np.zeros(shape, dtype or self.dtype))
@@ -147,8 +179,7 @@ class StrictBackend(ArrayBackend):
         assert isinstance(host, np.ndarray)
         if out is None:
             return DeviceArray(host.copy())
-        assert out.shape == host.shape, "CuPy copies no other shape"
-        out.array[...] = host
+        out.set(host.astype(out.dtype))
         return out
 
     def to_host(self, array: Any) -> np.ndarray[Any, Any]:

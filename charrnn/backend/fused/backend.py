@@ -18,8 +18,8 @@ from charrnn.backend.fused import jit
 from charrnn.backend.fused.jit import Function, address
 from charrnn.backend.fused.loop import GenerationLoop
 from charrnn.backend.fused.shape import DEPTH, ROWS, Shape
-from charrnn.backend.fused.trace import CellTrace, UpdateTrace
 from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.trace import CellTrace, UpdateTrace
 
 
 def available_threads(group: Path = Path("/sys/fs/cgroup")) -> int:

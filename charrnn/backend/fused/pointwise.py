@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from charrnn.backend.fused import trace
 from charrnn.backend.fused.emit import Kernel, Pointer, Value, Variable
+from charrnn.backend.fused.expressions import emit
 from charrnn.backend.fused.shape import Shape
-from charrnn.backend.fused.trace import UpdateTrace
+from charrnn.backend.trace import UpdateTrace
 
 
 def build_update(module: ir.Module, shape: Shape, update: UpdateTrace) -> None:
@@ -23,7 +23,7 @@ def build_update(module: ir.Module, shape: Shape, update: UpdateTrace) -> None:
                 array: Pointer = k[f"slot{index[0]}" if name == "slots" else name]
                 return (array + j).vector(mask)
 
-            for name, value in zip(["p", *names], trace.emit(k, update.results, load), strict=True):
+            for name, value in zip(["p", *names], emit(k, update.results, load), strict=True):
                 (k[name] + j).store_vector(value, mask)
 
         k.each_vector(k["N"], body)

@@ -1,6 +1,6 @@
 """A cell's loop over time, forward and backward, as one function for each cell.
 
-Made from the cell's own pointwise functions by tracing them: see ``trace.py``.
+Made from the cell's own pointwise functions by tracing them: see ``backend/trace.py``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from charrnn.backend.fused import trace
 from charrnn.backend.fused.emit import I64, POINTER, Kernel, Pointer, Value
+from charrnn.backend.fused.expressions import emit
 from charrnn.backend.fused.shape import Shape
-from charrnn.backend.fused.trace import CellTrace
+from charrnn.backend.trace import CellTrace, reads
 
 #: Arguments: pointers, integers. ``back`` is 1 where time runs backwards, else 0. Of the hidden
 #: units only those from ``first`` to before ``last`` are computed.
@@ -110,11 +110,11 @@ def _each_element(
                 places[name, index] = start if units is None else start + units[0]
             return places[name, index]
 
-        for name, index in [*trace.reads(list(changes.values())), *changes]:
+        for name, index in [*reads(list(changes.values())), *changes]:
             row(name, index)  # outside of the loop over vectors
 
         def body(j: Value, mask: Value | None) -> None:
-            values = trace.emit(
+            values = emit(
                 k, list(changes.values()), lambda name, index: (row(name, index) + j).vector(mask)
             )
             for (name, index), value in zip(changes, values, strict=True):

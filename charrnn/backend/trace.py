@@ -2,19 +2,16 @@
 
 A function of ``cells/`` or ``optim.py`` runs once on arrays of ``Expression`` in place of
 numbers, with ``SYMBOLS`` in place of NumPy. What it leaves in the arrays is what it computes for
-each element, however many passes over memory it was written in; ``emit`` makes one pass of it.
-So the readable form is the only form, and whatever is written that way is fast.
+each element, however many passes over memory it was written in; a backend makes one pass of it,
+in LLVM's language (``fused/expressions.py``) or in CUDA C (``cuda/sources.py``). So the readable
+form is the only form, and whatever is written that way is fast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:  # a trace is needed to find compiled code, its emission only to compile
-    from charrnn.backend.fused.emit import Kernel, Value
 
 
 class Expression:
@@ -117,34 +114,6 @@ def described(expressions: list[Any]) -> str:
 
     ends = [visit(e) for e in expressions]
     return "\n".join([*lines, *ends])
-
-
-def emit(k: Kernel, expressions: list[Any], load: Callable[[str, Any], Value]) -> list[Value]:
-    """The code of expressions, each operation once; ``load(name, index)`` reads an input."""
-    done: dict[int, Value] = {}
-    number: dict[str, Callable[..., Value]] = {
-        "add": lambda a, b: a + b,
-        "subtract": lambda a, b: a - b,
-        "multiply": lambda a, b: a * b,
-        "divide": lambda a, b: a / b,
-        "tanh": k.tanh,
-        "sqrt": k.sqrt,
-        # What is not a number, whichever it is.
-        "maximum": lambda a, b: b.compare("==", b).where(b.compare(">", a).where(b, a), b),
-        "sign": lambda a: a.compare(">", 0.0).where(1.0, a.compare("<", 0.0).where(-1.0, a)),
-    }
-
-    def visit(e: Any) -> Value:
-        if not isinstance(e, Expression):
-            return k.real_vector(float(e))
-        if id(e) not in done:
-            if e.operation == "input":
-                done[id(e)] = load(*e.operands)
-            else:
-                done[id(e)] = number[e.operation](*map(visit, e.operands))
-        return done[id(e)]
-
-    return [visit(e) for e in expressions]
 
 
 Arrays = dict[str, Any]

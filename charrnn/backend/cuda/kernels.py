@@ -1,0 +1,143 @@
+"""The Python end of the CUDA kernels: what they stand for, their arguments and sizes of grids."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend.base import Array
+from charrnn.backend.cuda import losses, sources
+from charrnn.backend.cuda.sources import Source
+from charrnn.backend.trace import CellTrace, UpdateTrace
+
+#: A kernel that can be launched: of a grid (x, y) and a block (x,), arrays and Python numbers,
+#: which become 64 bits wide.
+Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
+
+#: Threads of a block of the pointwise kernels.
+THREADS = 128
+
+
+class Kernels:
+    """The core's functions as kernels of a device, for arrays of ``dtype``.
+
+    ``make(text, name)`` gives the kernel ``name`` of some CUDA C; it is compiled when first
+    launched, or whenever ``make`` likes. Nothing here waits for the device.
+    """
+
+    def __init__(self, dtype: Any, make: Callable[[str, str], Launch]) -> None:
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self._make = make
+        self._kernels: dict[str, Callable[..., Any]] = {
+            "scan_forward": self._scan_forward,
+            "scan_backward": self._scan_backward,
+            "cross_entropy": self._cross_entropy(),
+            "dropout": self._dropout(),
+        }
+        self._cell = functools.cache(self._made_cell)
+
+    def find(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+        """See ``Backend.kernel``."""
+        return self._update(reference) if name == "update" else self._kernels.get(name, reference)
+
+    def _launch(self, source: Source) -> Launch:
+        return self._make(source.text, source.name)
+
+    def _checked(self, *arrays: Array) -> tuple[Array, ...]:
+        """``arrays``, if a kernel can read them: it would not notice another kind or order."""
+        for array in arrays:
+            if array.dtype.kind == "f" and array.dtype != self.dtype:
+                raise TypeError(f"an array of {array.dtype} for kernels of {self.dtype}")
+            if not array.flags.c_contiguous:
+                raise ValueError("an array for a kernel must be contiguous")
+        return arrays
+
+    # A scan: a product and one launch a step
+
+    def _made_cell(self, cell: Any) -> tuple[tuple[Source, Launch], tuple[Source, Launch]]:
+        trace = CellTrace(cell)
+        forward = sources.forward(self.dtype, cell.name, trace)
+        backward = sources.backward(self.dtype, cell.name, trace)
+        return (forward, self._launch(forward)), (backward, self._launch(backward))
+
+    def _scan_forward(
+        self, backend: Any, cell: Any, memory: Any, weight: Any, bias: Array, reverse: bool
+    ) -> None:
+        (source, launch), _ = self._cell(cell)
+        named = memory._asdict() | {"bias": bias}
+        arrays = self._checked(*(named[name] for name in source.arrays))
+        h, back = memory.states[0], int(reverse)
+        T, grid, sizes = _sizes(memory, back)
+        for t in range(T)[:: -1 if reverse else 1]:
+            backend.linear(h[t + back], weight, memory.recurrent)
+            launch(grid, (THREADS,), (*arrays, t, *sizes))
+
+    def _scan_backward(
+        self, backend: Any, cell: Any, memory: Any, weight: Any, dy: Array, reverse: bool
+    ) -> None:
+        _, (source, launch) = self._cell(cell)
+        product = memory.scratch[0]
+        named = memory._asdict() | {"product": product}
+        self._checked(*(named[name] for name in source.arrays if name != "dy"))
+        arrays = [(named | {"dy": dy})[name] for name in source.arrays]
+        T, grid, sizes = _sizes(memory, int(reverse))
+        # dy may be one direction's part of both, and the strides of an axis of one are any.
+        steps, rows, units = (stride // dy.itemsize for stride in dy.strides)
+        assert dy.dtype == self.dtype and (units == 1 or dy.shape[2] == 1)
+        product.fill(0)
+        for t in range(T)[:: 1 if reverse else -1]:
+            launch(grid, (THREADS,), (*arrays, t, *sizes, steps, rows))
+            backend.linear_backward(memory.drecurrent[t], weight, product)
+        dh = memory.dstate[0]
+        dh += product
+
+    # One launch each
+
+    def _cross_entropy(self) -> Callable[..., None]:
+        launch = self._launch(losses.cross_entropy(self.dtype))
+
+        def cross_entropy(xp: Any, logits: Array, targets: Array, out: Array, scale: float) -> None:
+            assert targets.dtype == np.int64
+            N, V = logits.shape
+            arrays = self._checked(logits, targets, out)
+            if N:
+                launch((N,), (losses.threads_for(V),), (*arrays, V, float(scale)))
+
+        return cross_entropy
+
+    def _dropout(self) -> Callable[..., None]:
+        launch = self._launch(sources.dropout(self.dtype))
+
+        def dropout(
+            xp: Any, x: Array, draws: Array, threshold: int, scale: float, out: Array
+        ) -> None:
+            assert draws.dtype == np.uint16
+            arrays = self._checked(x, draws, out)
+            launch(_blocks(x.size), (THREADS,), (*arrays, x.size, int(threshold), float(scale)))
+
+        return dropout
+
+    def _update(self, method: Any) -> Callable[..., None]:
+        trace = UpdateTrace(method, len(method.slots))
+        launch = self._launch(sources.update(self.dtype, method.update.__name__, trace))
+
+        def update(
+            xp: Any, p: Array, g: Array, slots: list[Array], scalars: Array, scratch: Array
+        ) -> None:
+            launch(_blocks(p.size), (THREADS,), (*self._checked(scalars, p, g, *slots), p.size))
+
+        return update
+
+
+def _blocks(size: int) -> tuple[int]:
+    """The grid of a flat array."""
+    return (max(1, -(-size // THREADS)),)
+
+
+def _sizes(memory: Any, back: int) -> tuple[int, tuple[int, int], tuple[int, ...]]:
+    """T, the grid of a step, and the numbers that follow ``t``."""
+    _, T1, B, H = memory.states.shape
+    return T1 - 1, (B, -(-H // THREADS)), (T1 - 1, B, H, back)

@@ -1,0 +1,191 @@
+"""CUDA C of the pointwise kernels, one thread an element, from the traces of ``backend/trace.py``.
+
+The code includes nothing and uses no more of CUDA than a few words, so that the tests can compile
+it as C++ as well and hold what it computes against the functions that were traced. Sizes and
+indices are 64 bits wide. ``real`` is float or double.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn.backend.trace import CellTrace, Expression, UpdateTrace, reads
+
+
+class Source(NamedTuple):
+    """Code of one kernel."""
+
+    name: str
+    text: str
+    arrays: tuple[str, ...]
+    """The arrays that it takes, by name, before its numbers."""
+
+
+def source(
+    dtype: np.dtype[Any],
+    name: str,
+    arrays: dict[str, str],
+    numbers: dict[str, str],
+    body: str,
+    device: str = "",
+) -> Source:
+    """A kernel of these arguments, each with its type, in this order; ``device``: what it calls."""
+    words = [f"{kind} *{array}" for array, kind in arrays.items()]
+    words += [f"{kind} {number}" for number, kind in numbers.items()]
+    real = "float" if dtype.itemsize == 4 else "double"
+    text = f"typedef {real} real;\n{_HELPERS}{device}\n"
+    text += f'extern "C" __global__ void {name}({", ".join(words)})\n{{\n{body}\n}}\n'
+    return Source(name, text, tuple(arrays))
+
+
+#: What is not a number stays none, whichever of two it is.
+_HELPERS = """
+static __device__ inline real maximum(real a, real b) { return a != a || a >= b ? a : b; }
+static __device__ inline real sign(real a) { return a > 0 ? 1 : a < 0 ? -1 : a; }
+"""
+
+_OPERATIONS = {
+    "add": "{} + {}",
+    "subtract": "{} - {}",
+    "multiply": "{} * {}",
+    "divide": "{} / {}",
+    "tanh": "tanh({})",
+    "sqrt": "sqrt({})",
+    "maximum": "maximum({}, {})",
+    "sign": "sign({})",
+}
+
+
+def assignments(changes: dict[str, Any], load: Callable[[str, Any], str]) -> str:
+    """Code that gives each place the value of its expression; ``load(name, index)`` is an input.
+
+    Each operation is done once, and everything is read before anything is written.
+    """
+    lines: list[str] = []
+    names: dict[int, str] = {}
+
+    def visit(e: Any) -> str:
+        if not isinstance(e, Expression):
+            return f"(real){float(e)!r}"
+        if id(e) not in names:
+            if e.operation == "input":
+                value = load(*e.operands)
+            else:
+                value = _OPERATIONS[e.operation].format(*map(visit, e.operands))
+            names[id(e)] = f"v{len(names)}"
+            lines.append(f"const real {names[id(e)]} = {value};")
+        return names[id(e)]
+
+    written = [f"{place} = {visit(e)};" for place, e in changes.items()]
+    return "\n".join(f"    {line}" for line in lines + written)
+
+
+# A step of a cell
+
+#: For the memory of a scan (``layers/scan.py``), the element of hidden unit ``j`` of sequence
+#: ``b`` at step ``t``; ``n`` is the number of a gate, a state or what else there are several of.
+_PLACES = {
+    "gates": "gates[((t * B + b) * {gates} + {n}) * H + j]",
+    "recurrent": "recurrent[(b * {gates} + {n}) * H + j]",
+    "bias": "bias[{n} * H + j]",
+    "previous": "states[(({n} * (T + 1) + t + back) * B + b) * H + j]",
+    "state": "states[(({n} * (T + 1) + t + 1 - back) * B + b) * H + j]",
+    "saved": "saved[((t * {saved} + {n}) * B + b) * H + j]",
+    "drecurrent": "drecurrent[((t * B + b) * {gates} + {n}) * H + j]",
+    "dstate": "dstate[({n} * B + b) * H + j]",
+    "product": "product[b * H + j]",
+    "dy": "dy[t * dy_step + b * dy_row + j]",
+}
+_SIZES = ("t", "T", "B", "H", "back")
+
+
+def forward(dtype: np.dtype[Any], name: str, cell: CellTrace) -> Source:
+    """The pointwise part of step ``t`` for all B sequences and H units.
+
+    ``back`` is 1 where time runs backwards, else 0. The bias of the recurrent product is added
+    here, unless it is in the input product already.
+    """
+    biased = [] if cell.additive else ["bias"]
+    return _step(dtype, f"{name}_forward", cell, cell.forward, {"recurrent": biased}, _SIZES)
+
+
+def backward(dtype: np.dtype[Any], name: str, cell: CellTrace) -> Source:
+    """Likewise of the way back. ``product`` [B, H] is the step after's part of the gradient of h.
+
+    In ``dy``, ``dy_step`` and ``dy_row`` numbers lie from one step and one sequence to the next.
+    """
+    added = {"dstate": ["product"]}
+    return _step(
+        dtype, f"{name}_backward", cell, cell.backward, added, (*_SIZES, "dy_step", "dy_row")
+    )
+
+
+def _step(
+    dtype: np.dtype[Any],
+    name: str,
+    cell: CellTrace,
+    changes: dict[tuple[str, Any], Any],
+    added: dict[str, list[str]],
+    numbers: tuple[str, ...],
+) -> Source:
+    """``added``: to what is read of an array (of several states, the first) this comes on top."""
+
+    def place(array: str, index: tuple[int, ...]) -> str:
+        n = index[1] if array in ("gates", "recurrent", "bias", "drecurrent") else index[0]
+        return _PLACES[array].format(gates=cell.gates, saved=cell.saved, n=n)
+
+    def load(array: str, index: tuple[int, ...]) -> str:
+        more = [] if array == "dstate" and index[0] else added.get(array, [])
+        return " + ".join(place(a, index) for a in (array, *more))
+
+    code = assignments({place(*at): value for at, value in changes.items()}, load)
+    read, written = {array for array, _ in reads(list(changes.values()))}, {a for a, _ in changes}
+    read |= {more for array in read for more in added.get(array, [])}
+    arrays = {
+        array: "real" if kinds & written else "const real"
+        for array, kinds in ((a, {"previous", "state"} if a == "states" else {a}) for a in _ARRAYS)
+        if kinds & (read | written)
+    }
+    body = f"""\
+    const long long b = blockIdx.x, j = (long long)blockIdx.y * blockDim.x + threadIdx.x;
+    if (j >= H) return;
+{code}"""
+    return source(dtype, name, arrays, dict.fromkeys(numbers, "long long"), body)
+
+
+_ARRAYS = ("gates", "recurrent", "bias", "drecurrent", "states", "saved", "dstate", "product", "dy")
+
+# Flat arrays
+
+_EACH = """\
+    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= N) return;
+"""
+
+
+def update(dtype: np.dtype[Any], name: str, trace: UpdateTrace) -> Source:
+    """An optimiser's update of N parameters, in place."""
+    slots = [f"slot{n}" for n in range(trace.slots)]
+
+    def load(array: str, index: tuple[int, ...]) -> str:
+        if array == "scalars":
+            return f"scalars[{index[0]}]"
+        return f"slot{index[0]}[i]" if array == "slots" else f"{array}[i]"
+
+    changes = {f"{array}[i]": e for array, e in zip(["p", *slots], trace.results, strict=True)}
+    arrays = {"scalars": "const real", "p": "real", "g": "const real"} | dict.fromkeys(
+        slots, "real"
+    )
+    body = _EACH + assignments(changes, load)
+    return source(dtype, f"update_{name}", arrays, {"N": "long long"}, body)
+
+
+def dropout(dtype: np.dtype[Any]) -> Source:
+    """``layers.dropout.dropout``; ``out`` may be ``x``."""
+    arrays = {"x": "const real", "draws": "const unsigned short", "out": "real"}
+    numbers = {"N": "long long", "threshold": "long long", "scale": "double"}
+    body = _EACH + "    out[i] = x[i] * (draws[i] >= threshold ? (real)scale : (real)0);"
+    return source(dtype, "dropout", arrays, numbers, body)

@@ -1,0 +1,296 @@
+"""The kernels of a CUDA device, compiled as C++, against the functions that they stand for.
+
+They run in the real ``CupyBackend``, on a stand-in for CuPy that counts what it launches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn.backend import NumpyBackend
+from charrnn.backend.cuda import losses
+from charrnn.cells import CELLS
+from charrnn.config import TrainConfig
+from charrnn.layers import Scan
+from charrnn.layers.dropout import dropout
+from charrnn.layers.scan import scan_backward
+from charrnn.model import Model
+from charrnn.optim import Optimizer, sum_of_squares
+from charrnn.params import initial_values
+from charrnn.sampling import generate
+from tests.support.cuda_host import HostKernel, needs_compiler
+from tests.support.fake_cupy import fake_backend
+from tests.support.kernels import (
+    METHODS,
+    ODD,
+    ScanCase,
+    UpdateCase,
+    assert_close,
+    dropped,
+    dtypes,
+    entropies,
+    random,
+    specials,
+)
+from tests.support.stacks import cells, model_config
+from tests.support.strict_device import LAUNCHES
+
+pytestmark = needs_compiler
+
+
+@pytest.fixture
+def gpu(monkeypatch) -> Any:
+    """The backend for a dtype."""
+    return lambda dtype: fake_backend(monkeypatch, dtype)
+
+
+@dtypes
+@cells
+@pytest.mark.parametrize("T, B, H", [(1, 1, 1), (3, 2, 7), (2, 3, 129)])
+@pytest.mark.parametrize("reverse, strided", [(False, False), (False, True), (True, True)])
+def test_scan(gpu, dtype, cell, T, B, H, reverse, strided):
+    case = ScanCase.make(cell, T, B, H)
+    expected = case.run(NumpyBackend(np.float64), cell, reverse, strided)
+    found = case.run(gpu(dtype), cell, reverse, strided)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].dtype == dtype
+        assert_close(found[name], value, np.abs(value).max(), ulps=12, name=name)
+
+
+#: Each for all elements of a sequence, times a number from 0.5 to 1.
+EXTREMES = [0.0, 1e-45, 1e-40, 1e-20, 1.0, -3.0, 20.0, -88.0, 88.0, 1e4, -1e4, 1e30, -1e30]
+EXTREMES += [np.inf, -np.inf, np.nan]
+
+
+def step_of_extremes(backend: Any, cell: str, place: str) -> dict[str, np.ndarray]:
+    """What one step forward and back leaves behind; the recurrent weight is 0."""
+    rng, B, H, K = np.random.default_rng(0), len(EXTREMES), 5, len(CELLS[cell].gates)
+
+    def numbers(where: str, *shape: int) -> np.ndarray:
+        ordinary = rng.uniform(0.5, 1, size=shape)
+        return np.array(EXTREMES)[:, None] * ordinary if where == place else ordinary
+
+    zeros = {"weight_ih": (K * H, 1), "weight_hh": (K * H, H), "bias_ih": K * H, "bias_hh": K * H}
+    weights = {name: backend.zeros(shape) for name, shape in zeros.items()}
+    for name in ("weight_ih", "weight_hh"):
+        weights[name] = backend.weight(weights[name], backward=True)
+    scan = Scan(backend, CELLS[cell], weights, weights, 1, B)
+    memory = scan.memory
+    for state in scan.initial[1:]:  # h takes part in the product
+        backend.to_device(numbers("states", B, H), out=state)
+    backend.to_device(numbers("gates", 1, B, K * H), out=memory.gates)
+    names = ("gates", "states", "saved")
+    with np.errstate(all="ignore"):
+        scan.run()
+        found = {name: backend.to_host(getattr(memory, name)) for name in names}
+        backend.to_device(numbers("gradients", len(memory.dstate), B, H), out=memory.dstate)
+        dy = backend.to_device(numbers("gradients", 1, B, H).astype(backend.dtype))
+        backward = backend.kernel("scan_backward", scan_backward)
+        backward(backend, CELLS[cell], memory, weights["weight_hh"], dy, False)
+    names = ("gates", "drecurrent", "dstate")
+    return found | {f"d {name}": backend.to_host(getattr(memory, name)) for name in names}
+
+
+@dtypes
+@cells
+@pytest.mark.parametrize("place", ["gates", "states", "gradients"])
+def test_a_step_of_extreme_values(gpu, dtype, cell, place):
+    expected = step_of_extremes(NumpyBackend(dtype), cell, place)
+    # What cancels is about 1, times the extreme; of denormal numbers there are few digits.
+    largest = np.nan_to_num(1 + np.abs(np.array(EXTREMES)), posinf=0)[:, None]
+    for name, found in step_of_extremes(gpu(dtype), cell, place).items():
+        assert_close(found, expected[name], largest, ulps=12, name=name)
+
+
+@dtypes
+@pytest.mark.parametrize("T, B, H", [(1, 1, 1), (3, 2, 16), (2, 3, 37)])
+def test_a_cell_nobody_has_seen_before(gpu, monkeypatch, dtype, T, B, H):
+    monkeypatch.setitem(CELLS, "odd", ODD)
+    case = ScanCase.make("odd", T, B, H)
+    expected = case.run(NumpyBackend(np.float64), "odd", reverse=True, strided=True)
+    for name, value in case.run(gpu(dtype), "odd", reverse=True, strided=True).items():
+        assert_close(value, expected[name], np.abs(expected[name]).max(), ulps=40, name=name)
+
+
+# One launch each
+
+
+@dtypes
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1 / 300])
+@pytest.mark.parametrize("N, V", [(1, 1), (1, 2), (3, 31), (2, 33), (2, 300), (3, 1000)])
+@pytest.mark.parametrize("spread", [1e-3, 3.0, 1e4])
+def test_cross_entropy(gpu, dtype, scale, N, V, spread):
+    logits = random(dtype, N, V) * dtype(spread)
+    targets = np.random.default_rng(0).integers(0, V, size=N)
+    found, gradient = entropies(gpu(dtype), logits, targets, scale)
+    expected, expected_gradient = entropies(NumpyBackend(np.float64), logits, targets, scale)
+    assert_close(found, expected, np.abs(logits).max() + np.log(V))
+    if scale:
+        assert_close(gradient, expected_gradient, scale, ulps=8)
+
+
+@dtypes
+@specials
+@pytest.mark.parametrize("place", ["target", "other", "all"])
+def test_cross_entropy_of_a_special_value(gpu, dtype, special, place):
+    logits, targets = random(dtype, 3, 41), np.array([2, 40, 5])
+    logits[1, {"target": 40, "other": 17, "all": slice(None)}[place]] = special
+    found, gradient = entropies(gpu(dtype), logits, targets, scale=0.5)
+    expected, expected_gradient = entropies(NumpyBackend(dtype), logits, targets, scale=0.5)
+    assert_close(found, expected, 10)
+    assert_close(gradient, expected_gradient, 1)
+
+
+SIZES = [1, 127, 128, 129, 1000]
+
+
+@dtypes
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("threshold", [1, 30_000, 65_535])
+def test_dropout(gpu, dtype, size, threshold):
+    """Exactly, in place too."""
+    x, scale = random(dtype, size), 65_536 / (65_536 - threshold)
+    draws = np.random.default_rng(1).integers(0, 65_536, size=size).astype(np.uint16)
+    draws[: min(3, size)] = [0, threshold - 1, threshold][: min(3, size)]
+    x[-1] = np.nan
+    expected, _ = dropped(NumpyBackend(dtype), x, draws, threshold, scale)
+    for found in dropped(gpu(dtype), x, draws, threshold, scale):
+        np.testing.assert_array_equal(found, expected)
+
+
+@dtypes
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("size", SIZES)
+def test_update(gpu, dtype, name, size):
+    case = UpdateCase.make(name, dtype, size)
+    found, expected = case.run(gpu(dtype), name), case.run(NumpyBackend(np.float64), name)
+    for array, value in expected.items():
+        assert_close(found[array], value, 1, name=array)
+
+
+@dtypes
+@pytest.mark.parametrize("name", sorted(METHODS))
+@specials
+def test_update_of_a_special_value_anywhere(gpu, dtype, name, special):
+    for place in ("p", "g", *range(len(METHODS[name].slots))):
+        case = UpdateCase.make(name, dtype, 20)
+        (case.slots[place] if isinstance(place, int) else getattr(case, place))[17] = special
+        found, expected = case.run(gpu(dtype), name), case.run(NumpyBackend(dtype), name)
+        for array, value in expected.items():
+            assert_close(found[array], value, 1, name=f"{array} of {place}")
+
+
+# What a kernel would not notice
+
+
+def test_nothing_is_written_behind_the_end(gpu):
+    backend = gpu(np.float32)
+    x, draws = backend.to_device(np.ones(200, np.float32)), backend.zeros((200,), np.uint16)
+    backend.kernel("dropout", dropout)(backend.xp, x[:131], draws[:131], 1, 2.0, x[:131])
+    np.testing.assert_array_equal(backend.to_host(x), [0] * 131 + [1] * 69)
+
+
+def test_arrays_of_another_kind_are_refused(gpu):
+    backend = gpu(np.float32)
+    kernel, draws = backend.kernel("dropout", dropout), backend.zeros((4,), np.uint16)
+    with pytest.raises(TypeError, match="float64 for kernels of float32"):
+        x = backend.zeros((4,), np.float64)
+        kernel(backend.xp, x, draws, 1, 1.0, x)
+    with pytest.raises(ValueError, match="contiguous"):
+        x = backend.zeros((8,))[::2]
+        kernel(backend.xp, x, draws, 1, 1.0, x)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x, targets, n, scale: (x, targets, x, n),
+        lambda x, targets, n, scale: (x, targets, x, scale, n),
+        lambda x, targets, n, scale: (x, x, x, n, scale),
+        lambda x, targets, n, scale: (x, targets, x, np.int32(n), scale),
+        lambda x, targets, n, scale: (x, targets, x, True, scale),
+    ],
+    ids=["too few", "swapped", "numbers for addresses", "32 bits", "a truth value"],
+)
+def test_the_stand_in_checks_the_arguments_of_a_kernel(spoil):
+    kernel = HostKernel(*losses.cross_entropy(np.dtype(np.float32))[1::-1])
+    arguments = spoil(np.zeros((1, 3), np.float32), np.zeros(1, np.int64), 3, 1.0)
+    with pytest.raises(AssertionError):
+        kernel((1,), (32,), arguments)
+
+
+# Launches
+
+
+@cells
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_step_of_a_scan_is_a_product_and_one_kernel(gpu, cell, reverse):
+    """And nothing else, but for two small ones around the way back."""
+    backend, T = gpu(np.float32), 7
+    K, H = len(CELLS[cell].gates), 5
+    weights = {
+        "weight_ih": backend.weight(backend.zeros((K * H, 3)), backward=True),
+        "weight_hh": backend.weight(backend.zeros((K * H, H)), backward=True),
+        **{name: backend.zeros((K * H,)) for name in ("bias_ih", "bias_hh")},
+    }
+    scan = Scan(backend, CELLS[cell], weights, weights, T, 2, reverse=reverse)
+    LAUNCHES.clear()
+    scan.run()
+    assert {"matmul": T, f"{cell}_forward": T} == LAUNCHES
+    LAUNCHES.clear()
+    dy, weight = backend.zeros((T, 2, H)), weights["weight_hh"]
+    backend.kernel("scan_backward", scan_backward)(
+        backend, CELLS[cell], scan.memory, weight, dy, reverse
+    )
+    assert {"matmul": T, f"{cell}_backward": T, "fill": 1, "add": 1} == LAUNCHES
+
+
+def step_of_training(backend: Any, cell: str, T: int) -> Counter[str]:
+    """The launches of one training step with everything in it."""
+    config = model_config(cell, dropout=0.3)
+    model = Model(config, backend, learns=True)
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    window = model.training_window(T, 3)
+    optimizer = Optimizer(backend, model.params, window.grads, TrainConfig(clip=0.1))
+    ids = np.zeros((T, 3), np.int32)
+    LAUNCHES.clear()
+    window.loss_and_grads(ids, ids, (5, 0))
+    optimizer.step(0.01, window.touched)
+    model.refresh()
+    return LAUNCHES.copy()
+
+
+@cells
+def test_a_training_step_never_waits_and_launches_few_kernels(gpu, cell):
+    """Each further time step costs four launches a layer, and the rest stays as it is."""
+    backend = gpu(np.float32)
+    backend.xp.copies = 0
+    few, many = (step_of_training(backend, cell, T) for T in (4, 10))
+    assert backend.xp.copies == 0
+    kernels = {f"{cell}_forward": 12, f"{cell}_backward": 12, "matmul": 24}
+    assert many - few == kernels
+    assert few["cross_entropy"] == few["update_adam"] == 1
+    assert few["dropout"] == 6  # of the embedding, the first layer and the last; back again
+    assert few["exp"] == few["sqrt"] - 1 == few["tanh"] == 0  # the norm of the gradients
+
+
+def test_a_kernel_is_made_once_and_only_if_it_is_launched(gpu, monkeypatch):
+    backend, made = gpu(np.float32), []
+    make = backend.xp.RawKernel
+    monkeypatch.setattr(
+        backend.xp, "RawKernel", lambda text, name: made.append(name) or make(text, name)
+    )
+    for _ in range(2):
+        ScanCase.make("gru", 1, 1, 2).run(backend, "gru", reverse=False, strided=False)
+    assert made == ["gru_forward", "gru_backward"]
+
+
+def test_what_has_no_kernel_is_the_reference(gpu):
+    backend = gpu(np.float32)
+    assert backend.kernel("sum_of_squares", sum_of_squares) is sum_of_squares
+    assert backend.kernel("generate", generate) is generate

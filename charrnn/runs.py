@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,6 @@ class RunFolder:
             if not resume and _holds_run(path):
                 remedy = "choose another with -o, or go on with --resume"
                 raise OutputError("folder already holds a run", path, remedy)
-            os.pwrite(self._lock, b"%-20d\n" % os.getpid(), 0)
             self._log = os.open(path / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
             flush_folder(path)  # else a checkpoint might outlive the log of how it came to be
             remove_leftovers(path)
@@ -181,7 +181,9 @@ def _locked(run: Path) -> int:
     lock = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.pwrite(lock, b"%-20d\n" % os.getpid(), 0)
     except BlockingIOError:
+        time.sleep(0.05)  # its holder may not have written its number yet
         holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
         os.close(lock)
         by = f"by process {holder}" if holder.isdecimal() else "by another process"

@@ -95,9 +95,11 @@ def _result(run: Path) -> dict[str, Any]:
         for record in records
         if record["event"] in ("step", "validated")
     ]
-    steps = [path.name for path in list_steps(run)][-3:]  # one more where the last save was killed
+    steps = [path.name for path in list_steps(run)]
     last, best = (_document(load(run / name)) for name in (steps[-1], BEST))
-    return {"log": figures, "steps": steps, "last": last, "best": best}
+    # One more is there where the last save was killed, another one where a save failed.
+    kept = min(len(steps), 3)
+    return {"log": figures, "step": steps[-1], "kept": kept, "last": last, "best": best}
 
 
 def _document(checkpoint: Checkpoint) -> Any:

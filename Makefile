@@ -28,7 +28,7 @@ test-torch: $(VENV)/.installed-torch
 test-nvrtc: $(VENV)/.installed-nvrtc
 	$(BIN)/python -m pytest tests/test_nvrtc.py
 
-# What runs and checkpoints survive, in full figures; about an hour.
+# What runs and checkpoints survive, in full figures; about twenty minutes.
 torture: $(VENV)/.installed-test
 	$(BIN)/python -m tests.torture
 

@@ -53,13 +53,14 @@ def write_atomically(path: Path, pieces: Iterable[bytes | bytearray | memoryview
             os.close(folder)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, there for good; one that is there already will do.
+def make_folder(path: Path, *, new: bool = False) -> None:
+    """Make a folder and those above it, there for good; one that is there will do, if not ``new``.
 
     Raises ``OSError``.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(exist_ok=not new)
     for folder in reversed(missing):
         flush_folder(folder.parent)
 

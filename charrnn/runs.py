@@ -63,7 +63,7 @@ class RunFolder:
             remove_leftovers(path)
         except OSError as error:
             self._release()
-            raise OutputError("cannot create", path, error.strerror or str(error)) from None
+            raise _cannot_create(path, error) from None
         except BaseException:
             self._release()
             raise
@@ -73,10 +73,15 @@ class RunFolder:
         """A new folder under ``checkpoints/``: the name given, then with -2, -3 and so on."""
         name = re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:60] or "run"
         path, number = RUNS / name, 1
-        while path.exists():
+        while True:
+            try:
+                make_folder(path, new=True)  # of two runs that begin together one gets the name
+                return cls(path)
+            except OSError as error:
+                if not path.exists():
+                    raise _cannot_create(path, error) from None
             number += 1
             path = RUNS / f"{name}-{number}"
-        return cls(path)
 
     def latest(
         self,
@@ -174,6 +179,10 @@ class RunFolder:
             raise InputOutputError(
                 "cannot write", self.path / name, error.strerror or str(error)
             ) from None
+
+
+def _cannot_create(path: Path, error: OSError) -> OutputError:
+    return OutputError("cannot create", path, error.strerror or str(error))
 
 
 def _locked(run: Path) -> int:

@@ -57,6 +57,12 @@ def test_each_run_gets_a_folder_of_its_own(here):
     assert names(here / "checkpoints") == ["tale", "tale-2", "tale-3"]
 
 
+def test_runs_need_a_folder(here):
+    (here / "checkpoints").touch()
+    with pytest.raises(OutputError, match="cannot create: checkpoints/tale"):
+        RunFolder.named_after("tale")
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("stem", "name"),

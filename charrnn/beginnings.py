@@ -7,6 +7,7 @@ from typing import Any
 from charrnn.checkpoint import Arrays, Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import DataError, UsageError
+from charrnn.learner import cannot_resume
 from charrnn.params import initial_values
 from charrnn.recipe import Options, option
 from charrnn.rng import INIT, generator
@@ -45,6 +46,20 @@ class Beginning:
 
     def check(self, corpus: dict[str, Any]) -> None:
         """Raise ``DataError`` where the text is not what it must be."""
+
+    def check_again(self, options: Options, logged: dict[str, Any]) -> None:
+        """Raise ``UsageError`` where a run was begun otherwise, and ended before a checkpoint.
+
+        ``logged`` is what its log says of the beginning.
+        """
+        if logged.get("event") != "prepared":
+            return
+        then = {**_dictionary(logged, "options"), **_dictionary(logged, "origin")}
+        now = dict.fromkeys(("init_from", "options")) | options.to_dict() | self.origin
+        odd = [n for n, value in now.items() if n not in MAY_CHANGE and then.get(n) != value]
+        if odd:
+            remedy = f"it began with {then.get(odd[0])}, and there is no checkpoint that tells more"
+            raise UsageError("option that is not the run's", option(odd[0]), remedy)
 
     @property
     def notes(self) -> list[str]:
@@ -87,14 +102,18 @@ class Resumed(Beginning):
         return self.checkpoint
 
     def check(self, corpus: dict[str, Any]) -> None:
-        for then, now in ((self._from.corpus, corpus), (_valid(self._from.corpus), _valid(corpus))):
+        for then, now in (
+            (self._from.corpus, corpus),
+            (_dictionary(self._from.corpus, "valid"), _dictionary(corpus, "valid")),
+        ):
             if then.get("sha256") != now.get("sha256"):
                 what = "validation text" if now is not corpus else "text"
                 names = ", ".join(map(str, then.get("sources", []))) or "the end of the text"
+                another = "say --valid as before" if now is not corpus else "else use --init-from"
                 raise DataError(
-                    f"{what} is not what the run has learned from",
+                    f"{what} is not the run's",
                     ", ".join(now.get("sources", [])) or "the end of the text",
-                    f"it was: {names}; for another text use --init-from",
+                    f"it was: {names}; {another}",
                 )
 
     @property
@@ -147,8 +166,8 @@ def _tokenizer(checkpoint: Checkpoint) -> str | None:
     return None if name == "char" else name
 
 
-def _valid(corpus: dict[str, Any]) -> dict[str, Any]:
-    found = corpus.get("valid", {})
+def _dictionary(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found = document.get(name)
     return found if isinstance(found, dict) else {}
 
 
@@ -156,6 +175,4 @@ def _options_of(checkpoint: Checkpoint) -> Options:
     try:
         return Options.from_dict(checkpoint.training["options"])
     except (KeyError, UsageError) as error:
-        raise DataError(
-            "checkpoint that a run cannot go on from", remedy=f"its options: {error}"
-        ) from None
+        raise cannot_resume(f"its options: {error}") from None

@@ -12,8 +12,8 @@ from charrnn.config import Budget, ModelConfig, TrainConfig
 class Prepared:
     """Before the first step: what is about to happen.
 
-    ``memory`` in bytes; ``steps`` is None for a budget in minutes; ``resumed`` is the step that
-    the run goes on from, 0 for a new one.
+    ``memory`` in bytes; ``steps`` is None for a budget in minutes; ``options`` as they apply,
+    ``origin`` is what made the run; ``resumed`` is the step that it goes on from, 0 if new.
     """
 
     run: str
@@ -27,6 +27,8 @@ class Prepared:
     steps: int | None
     parameters: int
     memory: int
+    options: dict[str, Any]
+    origin: dict[str, Any]
     resumed: int
     notes: tuple[str, ...]
 

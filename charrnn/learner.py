@@ -144,10 +144,11 @@ class Learner:
         in ``figures``.
         """
         ids, targets = next(self._batches)
-        loss = self.window.loss_and_grads(ids, targets, (self.train.seed, self.step))
-        norm = self.optimizer.step(lr * self.rate_scale, self.window.touched)
+        loss = norm = self.window.loss_and_grads(ids, targets, (self.train.seed, self.step))
+        if self.backend.deferred or math.isfinite(loss):
+            norm = self.optimizer.step(lr * self.rate_scale, self.window.touched)
         self.step += 1
-        if not self.backend.deferred and not math.isfinite(loss + norm):
+        if not self.backend.deferred and not math.isfinite(norm):
             self.bad_steps += 1
             self.window.reset()
             return False

@@ -137,11 +137,11 @@ class Run:
         yield self._prepared(str(folder.path), notes)
         learner = self.learner
         self.pace.start(self.elapsed)
-        self.evals = min(self.evals, self._milestones())  # of a longer budget, fewer are done
+        self._recount()
         self.measured, self.saved_at = learner.step, self.pace.elapsed
         while True:
-            passed = self._milestones()
             reached = self.pace.progress(learner.step)
+            passed = self._due(reached)
             if learner.reports and (learner.step % LOG_EVERY == 0 or passed > self.evals):
                 if not self._is_sound():
                     yield self._roll_back(folder)
@@ -177,10 +177,13 @@ class Run:
             elapsed_s=self.pace.elapsed,
         )
 
-    def _milestones(self) -> int:
-        """How many validations are due by now."""
-        reached = self.pace.progress(self.learner.step)
+    def _due(self, reached: float) -> int:
+        """How many validations are due at this share of the budget."""
         return math.floor(reached * self.resolved.train.evals + 1e-9)  # 0.29 * 100 is 28.999...
+
+    def _recount(self) -> None:
+        """What a checkpoint says was done may be less in a budget that is longer now."""
+        self.evals = min(self.evals, self._due(self.pace.progress(self.learner.step)))
 
     def _bits_per_character(self, nats: float) -> float:
         """From nats for each symbol of the validation text."""
@@ -200,6 +203,8 @@ class Run:
             steps=self.pace.steps,
             parameters=count(parameter_shapes(model)),
             memory=self.memory,
+            options=self.resolved.options.to_dict(),
+            origin=self.origin,
             resumed=self.learner.step,
             notes=notes,
         )
@@ -290,8 +295,8 @@ class Run:
             raise DivergedError(
                 "training diverged", f"step {step}", "try a smaller --lr, or --clip 1"
             )
-        # Not to one from among the bad steps: its weights may be what makes them so.
-        self._begin(folder.latest(wanted=lambda c: c.counters["bad_steps"] == 0))
+        self._begin(folder.go_back())
+        self._recount()
         learner.rollbacks, learner.rate_scale = rollbacks + 1, rate_scale
         self.measured, self.saved_step = learner.step, -1
         return RolledBack(step, learner.step, rate_scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -48,17 +49,22 @@ class RunFolder:
         self.path = path
         self._unwritten = b""
         self._good: list[Path] = []
+        self._safe: Path | None = None
         self._lock = self._log = -1
-        if resume and not path.is_dir():
+        if resume and not _may_be_run(path):
             raise InputNotFoundError("no such run", path)
         try:
             make_folder(path)
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             if resume or not _holds_run(path) or (path / LOCK).exists():
                 self._lock = _locked(path)
             if not resume and _holds_run(path):
                 remedy = "choose another with -o, or go on with --resume"
                 raise OutputError("folder already holds a run", path, remedy)
-            self._log = os.open(path / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+            self._log = os.open(
+                path / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+            )
             flush_folder(path)  # else a checkpoint might outlive the log of how it came to be
             remove_leftovers(path)
         except OSError as error:
@@ -83,24 +89,47 @@ class RunFolder:
             number += 1
             path = RUNS / f"{name}-{number}"
 
-    def latest(
-        self,
-        tell: Callable[[str], None] = lambda message: None,
-        wanted: Callable[[Checkpoint], bool] = lambda checkpoint: True,
-    ) -> Checkpoint | None:
-        """The checkpoint of the highest step that is sound and ``wanted``; None: there is none.
+    def latest(self, tell: Callable[[str], None] = lambda message: None) -> Checkpoint | None:
+        """The checkpoint of the highest step that is sound; None where there is none at all.
 
         Damaged ones are told of and left alone. Raises ``DataError`` where all are damaged.
         """
         found = [*reversed(list_steps(self.path)), self.path / BEST]
         found = [path for path in found if path.exists()]
-        while found:
-            path, checkpoint = _first_sound(found, tell)
-            if wanted(checkpoint):
-                self._good = [path]
-                return checkpoint
-            found = found[found.index(path) + 1 :]
-        return None
+        if not found:
+            return None
+        path, checkpoint = _first_sound(found, tell)
+        self._good = [path]
+        self._safe, _ = (path, None) if _is_safe(checkpoint) else self._safest()
+        return checkpoint
+
+    def go_back(self) -> Checkpoint | None:
+        """The latest from before the steps went bad; those after it are no more of the run.
+
+        They are removed, or the run might go on from one. None where there is none.
+        """
+        self._safe, checkpoint = self._safest()
+        for path in list_steps(self.path):
+            if self._safe is None or _step_of(path) > _step_of(self._safe):
+                with self._writing(path.name):
+                    path.unlink()
+        self._good = [self._safe] if self._safe else []
+        return checkpoint
+
+    def _safest(self) -> tuple[Path, Checkpoint] | tuple[None, None]:
+        """The latest checkpoint that is sound, and whose last step was not bad."""
+        for path in reversed(list_steps(self.path)):
+            with contextlib.suppress(CharrnnError):
+                checkpoint = checkpoints.load(path)
+                if _is_safe(checkpoint):
+                    return path, checkpoint
+        return None, None
+
+    def begun_with(self) -> dict[str, Any]:
+        """What the log tells of the run before its first checkpoint; empty if nothing."""
+        with contextlib.suppress(OSError), (self.path / LOG).open("rb") as log:
+            return _record(log.readline()) or {}
+        return {}
 
     def log(self, record: dict[str, Any]) -> None:
         """Add one line to ``log.jsonl``, or keep it for later where the disk is full."""
@@ -122,10 +151,10 @@ class RunFolder:
         saved = None
         with (self.path / LOG).open("rb") as log:
             for line in log:
-                record = _record(line)
-                if record is None:  # the last line, half written
-                    break
                 at += len(line)
+                record = _record(line)
+                if record is None:  # the last line, half written, or damaged
+                    continue
                 if record.get("sha256") == checkpoint.sha256:
                     saved = at
                 if record.get("step", 0) <= checkpoint.counters["step"]:
@@ -136,7 +165,8 @@ class RunFolder:
     def save(self, checkpoint: Checkpoint, step: int, *, best: bool) -> Path:
         """Write a step's checkpoint, and ``best.safetensors`` if it is the best so far.
 
-        The last three steps are kept, and the last three that were written or found sound. Raises
+        The last three steps are kept, the last three that were written or found sound, and the
+        last from before the steps went bad. Raises
         the errors of ``checkpoint.save``, and ``InputOutputError`` where the log cannot be
         written.
         """
@@ -148,8 +178,9 @@ class RunFolder:
         # it would go on behind it, and the older best stay.
         checkpoints.save(checkpoint, *([self.path / BEST] if best else []), path)
         self._good = [*(p for p in self._good if p != path), path][-_KEEP:]
+        self._safe = path if _is_safe(checkpoint) else self._safe
         for old in list_steps(self.path)[:-_KEEP]:
-            if old not in self._good:
+            if old not in (*self._good, self._safe):
                 with self._writing(old.name):
                     old.unlink(missing_ok=True)
         return path
@@ -205,6 +236,17 @@ def _locked(run: Path) -> int:
 
 def _holds_run(path: Path) -> bool:
     return bool(_in_run(path)) or (path / LOG).exists()
+
+
+def _may_be_run(path: Path) -> bool:
+    """An empty folder is one that was killed at once."""
+    begun = _holds_run(path) or (path / LOCK).exists()
+    return path.is_dir() and (begun or not any(path.iterdir()))
+
+
+def _is_safe(checkpoint: Checkpoint) -> bool:
+    """Whether a run may go back to it: among bad steps its weights may be what makes them so."""
+    return not checkpoint.counters.get("bad_steps")
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

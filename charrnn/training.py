@@ -72,6 +72,8 @@ def train(
         if saved:
             beginning = Resumed(options, saved)
             threads = threads or _threads(saved)
+            if init_from:
+                announce("--init-from has no effect: the run goes on from its own checkpoint")
         elif init_from:
             beginning = FineTuned(options, load_model(init_from, announce)[1])
         else:
@@ -83,6 +85,9 @@ def train(
         data = Dataset.read(corpus, valid, settled.valid_fraction, storage, beginning.vocabulary)
         beginning.check(data.document)
         resolved = resolve(settled, len(data.train), len(data.vocabulary))
+        if folder and not saved:
+            beginning.check_again(resolved.options, folder.begun_with())
+            announce("there is no checkpoint yet: the run begins again")
         stack.enter_context(threadpool_limits(threads, user_api="blas"))
         run = Run(backend, data, resolved, beginning, sample_length, command, requests)
         if folder is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import checkpoint, loop
+from charrnn import checkpoint, loop, pace
 from charrnn.errors import (
     CharrnnError,
     DataError,
@@ -35,6 +35,7 @@ from charrnn.events import (
     Validated,
 )
 from charrnn.learner import Learner
+from charrnn.model import TrainingWindow
 from charrnn.optim import Optimizer
 from charrnn.recipe import Options
 from charrnn.runs import RunFolder, list_steps
@@ -110,6 +111,8 @@ def digest(folder):
     for part in (saved.weights, saved.slots, saved.states):
         for name in sorted(part):
             sha.update(name.encode() + part[name].tobytes())
+    best = checkpoint.load(folder / "best.safetensors")
+    sha.update(b"".join(best.weights[name].tobytes() for name in sorted(best.weights)))
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     figures = ("event", "step", "loss", "grad_norm", "lr", "nats", "best")
     logged = [
@@ -278,7 +281,7 @@ def test_all_else_may_not(corpus, stopped, changed):
 def test_another_text_is_noticed(corpus, stopped, change):
     texts = {"one letter": "X" + TEXT[1:1500], "one more": TEXT[:1501], "less": TEXT[:1400]}
     corpus.write_text(texts[change], encoding="utf-8")
-    with pytest.raises(DataError, match="not what the run has learned from") as caught:
+    with pytest.raises(DataError, match="text is not the run's") as caught:
         run(corpus, stopped, resume=True)
     assert caught.value.exit_code == 65
 
@@ -294,10 +297,10 @@ def test_another_validation_text_is_noticed(tmp_path, corpus, ended):
     arguments = [[corpus], tmp_path / "run", Options(steps=9, **SMALL)]
     list(train(*arguments, valid=held, requests=ended(4, "stopped")))
     ended(-1, "")
-    with pytest.raises(DataError, match="validation text is not what"):
+    with pytest.raises(DataError, match=r"validation text is not the run's.*say --valid as before"):
         list(train(*arguments, resume=True))
     held.write_text(TEXT[2001:2301], encoding="utf-8")
-    with pytest.raises(DataError, match="validation text is not what"):
+    with pytest.raises(DataError, match=r"validation text is not the run's.*say --valid as before"):
         list(train(*arguments, valid=held, resume=True))
 
 
@@ -347,6 +350,31 @@ def test_without_a_checkpoint_it_begins_anew(tmp_path, corpus, ended):
     run(corpus, tmp_path / "run", resume=True, steps=30, **SMALL)
     run(corpus, tmp_path / "whole", steps=30, **SMALL)
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "extra, named", [({"hidden_size": 13}, "--hidden"), ({}, "--hidden"), ({"seed": 1}, "--seed")]
+)
+def test_begun_again_it_is_the_same_run(tmp_path, corpus, ended, extra, named):
+    """Without a checkpoint only its log tells what it was."""
+    begun = SMALL | {"steps": 30}
+    run(corpus, tmp_path / "run", ended(3, "killed"), **begun)
+    ended(-1, "")
+    options = begun | extra if extra else {"steps": 30}
+    before = {p: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != ".lock"}
+    with pytest.raises(UsageError, match=f"not the run's: {named}"):
+        run(corpus, tmp_path / "run", resume=True, **options)
+    assert {p: p.read_bytes() for p in before} == before
+
+
+@pytest.mark.parametrize("name", ["a.txt", "other/log.jsonl"])
+def test_a_folder_that_is_no_run_stays_as_it_is(tmp_path, corpus, name):
+    path = tmp_path / "folder" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(InputNotFoundError, match="no such run"):
+        run(corpus, tmp_path / "folder", resume=True)
+    assert [p for p in (tmp_path / "folder").rglob("*") if p.is_file()] == [path]
 
 
 @pytest.mark.parametrize(
@@ -508,12 +536,12 @@ def test_a_fourth_time_ends_it(tmp_path, corpus, spoilt):
     scales = [json.loads(r)["rate_scale"] for r in records if '"rolledback"' in r]
     assert scales == [0.5, 0.25, 0.125]
     saved = checkpoint.load(list_steps(tmp_path / "run")[-1])
-    assert (saved.counters["step"], saved.counters["updates"]) == (20, 14)
+    assert (saved.counters["step"], saved.counters["updates"]) == (10, 10)
 
 
-@pytest.mark.parametrize("stop", [18, 36])
+@pytest.mark.parametrize("stops", [[18], [36], [18, 20], [16, 2, 9]], ids=str)
 def test_a_run_that_went_back_goes_on_as_if_it_had_not_stopped(
-    tmp_path, corpus, monkeypatch, ended, stop
+    tmp_path, corpus, monkeypatch, ended, stops
 ):
     """Where it stops among the steps that are skipped, and after it went back."""
     step = Optimizer.step
@@ -528,12 +556,49 @@ def test_a_run_that_went_back_goes_on_as_if_it_had_not_stopped(
     options |= {"schedule": "constant", "warmup": 0.0}
     ended(-1, "")
     run(corpus, tmp_path / "whole", **options)
-    run(corpus, tmp_path / "parts", ended(stop, "stopped"), **options)
+    for part, stop in enumerate(stops):
+        run(corpus, tmp_path / "parts", ended(stop, "stopped"), resume=part > 0, **options)
     ended(-1, "")
     run(corpus, tmp_path / "parts", resume=True)
     found, logged = digest(tmp_path / "parts")
     assert (found, logged) == digest(tmp_path / "whole")
     assert [r["step"] for r in logged if r["event"] == "rolledback"] == [24]
+
+
+def test_going_back_in_a_longer_budget_validates_and_saves_on(tmp_path, corpus, spoilt):
+    run(corpus, tmp_path / "run", steps=20, **SMALL)
+    spoilt(range(25, 35))
+    events = run(corpus, tmp_path / "run", resume=True, steps=60, evals=3)
+    assert [(e.step, e.to) for e in of(RolledBack, events)] == [(34, 20)]
+    assert [e.step for e in of(Validated, events)] == [40, 60]
+    assert checkpoint.load(list_steps(tmp_path / "run")[-1]).counters["step"] == 60
+
+
+def test_a_loss_that_is_none_changes_nothing_whatever_the_gradient(tmp_path, corpus, monkeypatch):
+    grads, number, weights = TrainingWindow.loss_and_grads, itertools.count(), []
+
+    def spoil(window, *args):
+        weights.append(window.model.params.flat.copy())
+        loss = grads(window, *args)
+        return np.float32(np.inf) if next(number) == 4 else loss
+
+    monkeypatch.setattr(TrainingWindow, "loss_and_grads", spoil)
+    events = run(corpus, tmp_path / "run", steps=10, **SMALL)
+    assert [e.step for e in of(Skipped, events)] == [5]
+    np.testing.assert_array_equal(weights[5], weights[4])
+    saved = checkpoint.load(list_steps(tmp_path / "run")[-1])
+    assert saved.counters["updates"] == 9
+
+
+@pytest.mark.parametrize("look", range(8))
+def test_a_clock_budget_ends_with_a_validation_whenever_it_ends(
+    tmp_path, corpus, monkeypatch, look
+):
+    """Here between any two looks at the clock."""
+    ticks = itertools.count(-100 - look)
+    monkeypatch.setattr(pace.time, "monotonic", lambda: 0.0 if next(ticks) < 0 else 1000.0)
+    events = run(corpus, tmp_path / "run", minutes=1, **(SMALL | {"evals": 1}))
+    assert [e.step for e in of(Validated, events)] == [of(Finished, events)[0].step]
 
 
 def test_real_divergence_is_an_error_and_nothing_bad_is_saved(tmp_path, corpus):

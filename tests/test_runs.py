@@ -307,6 +307,19 @@ def test_the_log_is_cut_back_to_the_checkpoint(logging):
     ]
 
 
+def test_a_damaged_line_does_not_take_the_others_with_it(logging):
+    run, saved = logging
+    lines = (run / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "log.jsonl").write_bytes(b"".join([lines[0], b"?" + lines[1], *lines[2:]]))
+    with closing(RunFolder(run, resume=True)) as folder:
+        folder.rewind_log(saved)
+    assert (run / "log.jsonl").read_bytes().splitlines(keepends=True)[2:] == lines[2:4]
+
+
+def test_the_log_is_no_program(logging):
+    assert not (logging[0] / "log.jsonl").stat().st_mode & 0o111
+
+
 @pytest.mark.parametrize("rest", [b"", b'{"event": "st', b'{"event"}\n', b"[1]\n", b"\xff\n"])
 def test_the_log_may_end_before_it_says_what_was_saved(logging, rest):
     run, saved = logging

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
+import select
 import shlex
 import signal
+import subprocess
+import sys
+import termios
+import threading
 import time
 from subprocess import Popen
 
 import pytest
 
 from charrnn.checkpoint import load
+from charrnn.cli.console import one_line
+from charrnn.cli.train import resume_command
 from charrnn.runs import list_steps
-from tests.support.shell import TALES, charrnn, popen
+from tests.support.shell import ROOT, TALES, charrnn, popen
 
 LONG = ("train", str(TALES), "--hidden", "16", "--minutes", "5", "-o", "run")
 
@@ -45,7 +54,7 @@ def test_a_run_saves_says_how_to_go_on_and_dies_by_the_signal(tmp_path, number):
     assert (process.returncode, out) == (-number, b"")
     assert b"Traceback" not in err
     [step, command] = re.findall(r"stopped at step (\d+); go on with: (.+)\n", err.decode())[0]
-    assert command == shlex.join(["charrnn", *LONG, "--resume"])
+    assert command == shlex.join(["charrnn", "train", "--resume", *LONG[1:]])
     assert load(list_steps(tmp_path / "run")[-1]).counters["step"] == int(step) > 0
     again = [*LONG[:4], *LONG[6:], "--steps", str(int(step) + 2), "--resume"]
     going_on = charrnn(*again, cwd=tmp_path)
@@ -67,6 +76,85 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
+def test_what_comes_twice_of_itself_does_not_end_it_before_it_has_saved(tmp_path, second):
+    """As timeout and a terminal that closes send them."""
+    with popen(*LONG, cwd=tmp_path) as process:
+        until(process, training(tmp_path))
+        for number in (signal.SIGTERM, second):
+            process.send_signal(number)
+            time.sleep(0.001)
+        process.communicate(timeout=30)
+    assert process.returncode in (-signal.SIGTERM, -second)
+    assert list_steps(tmp_path / "run")
+
+
+def test_a_run_whose_terminal_goes_saves_and_dies_of_it(tmp_path):
+    leader, follower = pty.openpty()
+
+    def own_terminal():
+        os.setsid()
+        fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
+
+    command = [sys.executable, "-m", "charrnn", *LONG]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    terminal = {"stdin": follower, "stdout": follower, "stderr": follower}
+    with Popen(
+        command, cwd=tmp_path, env=environment, preexec_fn=own_terminal, **terminal
+    ) as process:
+        os.close(follower)
+        drained = threading.Thread(target=drain, args=(leader, training(tmp_path)))
+        drained.start()
+        until(process, training(tmp_path))
+        drained.join()
+        os.close(leader)
+        assert process.wait(30) == -signal.SIGHUP
+    assert list_steps(tmp_path / "run")
+
+
+def drain(leader, enough):
+    """Read what a terminal gets, or it would fill up."""
+    while not enough():
+        if select.select([leader], [], [], 0.1)[0]:
+            os.read(leader, 65536)
+
+
+def test_usr1_before_the_first_step_is_kept_for_it(tmp_path):
+    script = (
+        "import os, signal, sys; from charrnn.cli import main\n"
+        "from charrnn.cli.signals import Signals\n"
+        "enter = Signals.__enter__\n"
+        "def soon(signals): enter(signals); os.kill(os.getpid(), signal.SIGUSR1); return signals\n"
+        "Signals.__enter__ = soon; main(sys.argv[1:])"
+    )
+    with popen(*LONG, cwd=tmp_path, script=script) as process:
+        until(process, lambda: list_steps(tmp_path / "run"))
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    "given, named, expected",
+    [
+        (["train", "a.txt"], False, ["train", "--resume", "-o", "my run", "a.txt"]),
+        (["--debug", "train", "a b"], True, ["--debug", "train", "--resume", "a b"]),
+        (["train", "-omy run", "--resume", "a"], True, ["train", "-omy run", "--resume", "a"]),
+        (
+            ["train", "--", "-odd.txt"],
+            False,
+            ["train", "--resume", "-o", "my run", "--", "-odd.txt"],
+        ),
+        (["train", "a'b\\\n\x1b[0m\udcff\u202e"], True, None),
+    ],
+    ids=ascii,
+)
+def test_the_command_to_go_on_with_is_one_that_a_shell_reads(given, named, expected):
+    command = resume_command(given, "my run", named=named)
+    shown = ["bash", "-c", f"printf '%s\\0' {command}"]
+    words = subprocess.run(shown, check=True, capture_output=True).stdout.split(b"\0")[1:-1]
+    assert list(map(os.fsdecode, words)) == (expected or ["train", "--resume", *given[1:]])
+    assert one_line(command) == command
 
 
 def test_usr1_saves_and_the_run_goes_on(tmp_path):
@@ -108,7 +196,16 @@ def test_the_second_of_two_runs_in_a_folder_is_told_who_has_it(tmp_path):
         assert found.err == f"charrnn: error: run is in use: run; by process {process.pid}\n"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
-    (tmp_path / "run").mkdir(mode=0o555)
-    assert charrnn(*LONG, cwd=tmp_path).code == 73
+@pytest.mark.parametrize("resume", [[], ["--resume"]], ids=["new", "resumed"])
+def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path, monkeypatch, resume):
+    (tmp_path / "run").mkdir()
+    if resume:
+        (tmp_path / "run" / "log.jsonl").touch()
+    (tmp_path / "run").chmod(0o555)
+    monkeypatch.setattr(os, "access", lambda path, how: not how & os.W_OK)  # root may everything
+    found = charrnn(*LONG, *resume, cwd=tmp_path)
+    (tmp_path / "run").chmod(0o755)
+    assert (found.code, found.err) == (
+        73,
+        "charrnn: error: cannot create: run; Permission denied\n",
+    )

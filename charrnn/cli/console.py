@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
+import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,3 +136,22 @@ def two_columns(rows: Iterable[tuple[str, str]]) -> str:
         lines.append(f"{'' if name == last else name:12}{one_line(value)}\n")
         last = name
     return "".join(lines)
+
+
+def shell_word(text: str) -> str:
+    """As a shell reads it back, whatever is in it, in what a terminal shows as it is."""
+    if one_line(text) == text:
+        return shlex.quote(text)
+    raw = os.fsencode(text)
+    plain = {byte: chr(byte) for byte in range(0x20, 0x7F)} | {0x27: r"\'", 0x5C: r"\\"}
+    return "$'" + "".join(plain.get(byte, f"\\x{byte:02x}") for byte in raw) + "'"
+
+
+@contextlib.contextmanager
+def on_a_terminal_or_not() -> Iterator[None]:
+    """What cannot be shown since the terminal has gone is left out: the work goes on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 import time
 from types import TracebackType
@@ -15,8 +14,10 @@ from tqdm import tqdm
 from charrnn.cli.console import (
     bars_are_wanted,
     escape,
+    on_a_terminal_or_not,
     one_line,
     rich_console,
+    shell_word,
     two_columns,
     write,
 )
@@ -59,7 +60,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
         if self.bar is not None:
-            self.bar.close()
+            with on_a_terminal_or_not():
+                self.bar.close()
 
     def show(self, event: Event) -> None:
         """Draw one event."""
@@ -150,7 +152,7 @@ class Progress:
             f"{self._derived(event.best_nats, event.best_bits_per_character)} "
             f"at step {event.best_step} (best)\n"
             f"{escape(event.signature)}\n"
-            f"try it: charrnn sample -m {one_line(shlex.quote(event.run))}"
+            f"try it: charrnn sample -m {shell_word(event.run)}"
         )
         write(event.run + "\n")
 

@@ -5,30 +5,32 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from charrnn.events import Requests
 
-_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """While entered, the first of these to come asks the run to stop, the second ends it at once.
+    """While entered, SIGUSR1 asks a run to save and go on, and those that end a process to stop.
 
-    SIGUSR1 asks it to save and go on. A signal that is ignored stays so, as ``nohup`` and a shell's
-    background jobs want it.
+    They are caught from when ``catch_ends`` is called; a SIGINT after the first of them ends the
+    run at once. (Others come twice of themselves: from the shell and the terminal, or to a process
+    and its group.) A signal that is ignored stays so, as ``nohup`` and a shell's background jobs
+    want it.
     """
 
     def __init__(self) -> None:
         self.requests = Requests()
         self.stopped_by = 0
         """The number of the signal that was the first to come."""
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        wanted = [n for n in _STOP if signal.getsignal(n) is not signal.SIG_IGN]
-        self._before = {n: signal.signal(n, self._stop) for n in wanted}
-        self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._save)
+        self._catch(signal.SIGUSR1, self._save)
         return self
 
     def __exit__(
@@ -37,12 +39,23 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def catch_ends(self) -> None:
+        """From now on there is something to save."""
+        for number in _ENDS:
+            self._catch(number, self._stop)
+
+    def _catch(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            self._before[number] = signal.signal(number, handler)
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopped_by:
-            end_by(number)
+            if number == signal.SIGINT:
+                end_by(number)
+            return
         self.stopped_by, self.requests.stop = number, True
         with contextlib.suppress(OSError):  # a handler must not use what it may have interrupted
-            os.write(2, b"\ncharrnn: finishing this step, saving; once more to end at once\n")
+            os.write(2, b"\ncharrnn: finishing this step, saving; Ctrl-C ends it at once\n")
 
     def _save(self, number: int, frame: FrameType | None) -> None:
         self.requests.save = True

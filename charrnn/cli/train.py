@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, say
+from charrnn.cli.console import DeviceOption, on_a_terminal_or_not, say, shell_word
 
 _AUTO = "[default: from the text]"
 
@@ -210,20 +209,23 @@ def train(
         command=shlex.join(["charrnn", *sys.argv[1:]]),
         requests=signals.requests,
     )
-    with Progress() as progress, contextlib.ExitStack() as trained:
+    with signals, Progress() as progress:
         for event in events:
             if isinstance(event, Prepared):  # what is read before that is left at once
-                trained.enter_context(signals)
-            progress.show(event)
+                signals.catch_ends()
+            with on_a_terminal_or_not():
+                progress.show(event)
     if signals.stopped_by:
         if isinstance(event, Stopped):
-            say(f"stopped at step {event.step}; go on with: {resume_command(event.run)}")
+            with on_a_terminal_or_not():
+                again = resume_command(sys.argv[1:], event.run, named=output is not None)
+                say(f"stopped at step {event.step}; go on with: {again}")
         raise typer.Exit(128 + signals.stopped_by)
 
 
-def resume_command(run: str) -> str:
-    """The command line that this was, to go on with the run."""
-    given = sys.argv[1:]
-    folder = any(a == "-o" or a.startswith(("--output", "-o")) for a in given)
-    extra = [*([] if folder else ["-o", run]), *([] if "--resume" in given else ["--resume"])]
-    return shlex.join(["charrnn", *given, *extra])
+def resume_command(given: list[str], run: str, *, named: bool) -> str:
+    """The command line that was given, to go on with the run; ``named``: it has -o."""
+    at = given.index("train") + 1
+    resume = [] if "--resume" in given else ["--resume"]
+    folder = [] if named else ["-o", run]
+    return " ".join(map(shell_word, ["charrnn", *given[:at], *resume, *folder, *given[at:]]))

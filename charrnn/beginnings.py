@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from charrnn.checkpoint import Arrays, Checkpoint
+from charrnn.checkpoint import Arrays, Checkpoint, cannot_resume
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import DataError, UsageError
-from charrnn.learner import cannot_resume
 from charrnn.params import initial_values
 from charrnn.recipe import Options, option
 from charrnn.rng import INIT, generator

@@ -155,6 +155,11 @@ def load(path: Path) -> Checkpoint:
         return checkpoint
 
 
+def cannot_resume(reason: str) -> DataError:
+    """The error of a checkpoint that lacks what a run needs to go on."""
+    return DataError("checkpoint that a run cannot go on from", remedy=f"{reason}; use --init-from")
+
+
 def is_checkpoint(path: Path) -> bool:
     """Whether there is a file that says it is one, sound or not."""
     try:

@@ -14,9 +14,8 @@ import numpy as np
 
 from charrnn.backend import Array, Backend
 from charrnn.cells import CELLS
-from charrnn.checkpoint import Arrays, Checkpoint
+from charrnn.checkpoint import Arrays, Checkpoint, cannot_resume
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.errors import DataError
 from charrnn.model import Model
 from charrnn.optim import Optimizer
 from charrnn.text import TrainingStream
@@ -181,8 +180,3 @@ def _numbers(counters: dict[str, Any], name: str) -> list[Array]:
     if not isinstance(values, list) or not all(type(v) is float for v in values):
         raise cannot_resume(f"its {name} are {values!r}")
     return list(values)
-
-
-def cannot_resume(reason: str) -> DataError:
-    """The error of a checkpoint that lacks what a run needs to go on."""
-    return DataError("checkpoint that a run cannot go on from", remedy=f"{reason}; use --init-from")

@@ -13,7 +13,7 @@ import numpy as np
 
 from charrnn.backend import Backend
 from charrnn.beginnings import Beginning
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint import Checkpoint, cannot_resume
 from charrnn.config import SampleConfig
 from charrnn.errors import DivergedError, InputOutputError, OutputError
 from charrnn.evaluation import Scorer, signature
@@ -31,7 +31,7 @@ from charrnn.events import (
     Stopped,
     Validated,
 )
-from charrnn.learner import Learner, cannot_resume
+from charrnn.learner import Learner
 from charrnn.optim import learning_rate
 from charrnn.pace import Pace
 from charrnn.params import count, parameter_shapes
@@ -133,7 +133,10 @@ class Run:
     def events(self, folder: RunFolder, notes: tuple[str, ...]) -> Iterator[Event]:
         """The run from its beginning, or from where it goes on, to its end."""
         self._build()
-        folder.rewind_log(self.beginning.checkpoint)
+        if (saved := self.beginning.checkpoint) is None:
+            folder.log.cut()
+        else:
+            folder.log.cut(saved.counters["step"], saved.sha256)
         yield self._prepared(str(folder.path), notes)
         learner = self.learner
         self.pace.start(self.elapsed)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Checkpoint
@@ -24,6 +22,7 @@ from charrnn.errors import (
     OutputError,
 )
 from charrnn.files import flush_folder, make_folder, remove_leftovers
+from charrnn.log import Log
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
@@ -47,10 +46,9 @@ class RunFolder:
         that is not there.
         """
         self.path = path
-        self._unwritten = b""
         self._good: list[Path] = []
         self._safe: Path | None = None
-        self._lock = self._log = -1
+        self._lock = -1
         if resume and not _may_be_run(path):
             raise InputNotFoundError("no such run", path)
         try:
@@ -62,9 +60,7 @@ class RunFolder:
             if not resume and _holds_run(path):
                 remedy = "choose another with -o, or go on with --resume"
                 raise OutputError("folder already holds a run", path, remedy)
-            self._log = os.open(
-                path / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
-            )
+            self.log = Log(path / LOG)
             flush_folder(path)  # else a checkpoint might outlive the log of how it came to be
             remove_leftovers(path)
         except OSError as error:
@@ -125,43 +121,6 @@ class RunFolder:
                     return path, checkpoint
         return None, None
 
-    def begun_with(self) -> dict[str, Any]:
-        """What the log tells of the run before its first checkpoint; empty if nothing."""
-        with contextlib.suppress(OSError), (self.path / LOG).open("rb") as log:
-            return _record(log.readline()) or {}
-        return {}
-
-    def log(self, record: dict[str, Any]) -> None:
-        """Add one line to ``log.jsonl``, or keep it for later where the disk is full."""
-        self._unwritten += json.dumps(record, allow_nan=False).encode() + b"\n"
-        with contextlib.suppress(OSError):
-            self._write_log()
-
-    def rewind_log(self, checkpoint: Checkpoint | None) -> None:
-        """Cut ``log.jsonl`` back to where this was saved; None: to its beginning.
-
-        What was logged after it will happen again. Raises ``InputOutputError``.
-        """
-        with self._writing(LOG):
-            os.ftruncate(self._log, 0 if checkpoint is None else self._logged(checkpoint))
-
-    def _logged(self, checkpoint: Checkpoint) -> int:
-        """Where the log of what led to a checkpoint ends, in bytes."""
-        at = until = 0
-        saved = None
-        with (self.path / LOG).open("rb") as log:
-            for line in log:
-                at += len(line)
-                record = _record(line)
-                if record is None:  # the last line, half written, or damaged
-                    continue
-                if record.get("sha256") == checkpoint.sha256:
-                    saved = at
-                if record.get("step", 0) <= checkpoint.counters["step"]:
-                    until = at
-        # A line that says so may be missing: the run may have ended just before it was written.
-        return until if saved is None else saved
-
     def save(self, checkpoint: Checkpoint, step: int, *, best: bool) -> Path:
         """Write a step's checkpoint, and ``best.safetensors`` if it is the best so far.
 
@@ -171,9 +130,7 @@ class RunFolder:
         written.
         """
         path = self.path / f"step-{step:09d}.safetensors"
-        with self._writing(LOG):
-            self._write_log()
-            os.fsync(self._log)
+        self.log.flush()
         # The best comes first: a run that is killed in between saves it again. The other way round
         # it would go on behind it, and the older best stay.
         checkpoints.save(checkpoint, *([self.path / BEST] if best else []), path)
@@ -188,19 +145,13 @@ class RunFolder:
     def close(self) -> None:
         """Close the log and give the folder free; raises ``InputOutputError``."""
         try:
-            with self._writing(LOG):
-                self._write_log()
+            self.log.close()
         finally:
             self._release()
 
     def _release(self) -> None:
-        for descriptor in (self._log, self._lock):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-
-    def _write_log(self) -> None:
-        while self._unwritten:
-            self._unwritten = self._unwritten[os.write(self._log, self._unwritten) :]
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[None]:
@@ -247,16 +198,6 @@ def _may_be_run(path: Path) -> bool:
 def _is_safe(checkpoint: Checkpoint) -> bool:
     """Whether a run may go back to it: among bad steps its weights may be what makes them so."""
     return not checkpoint.counters.get("bad_steps")
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """A line of a log; None where it is none."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    whole = isinstance(record, dict) and isinstance(record.get("step", 0), int)
-    return record if whole and line.endswith(b"\n") else None
 
 
 def _step_of(path: Path) -> int:

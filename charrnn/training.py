@@ -86,7 +86,7 @@ def train(
         beginning.check(data.document)
         resolved = resolve(settled, len(data.train), len(data.vocabulary))
         if folder and not saved:
-            beginning.check_again(resolved.options, folder.begun_with())
+            beginning.check_again(resolved.options, folder.log.first())
             announce("there is no checkpoint yet: the run begins again")
         stack.enter_context(threadpool_limits(threads, user_api="blas"))
         run = Run(backend, data, resolved, beginning, sample_length, command, requests)
@@ -94,7 +94,7 @@ def train(
             folder = RunFolder(output) if output else RunFolder.named_after(_name(str(corpus[0])))
             stack.enter_context(contextlib.closing(folder))
         for event in run.events(folder, (*data.notes, *run.notes, *([note] if note else []))):
-            folder.log({"event": type(event).__name__.lower(), **asdict(event)})
+            folder.log.add({"event": type(event).__name__.lower(), **asdict(event)})
             yield event
 
 

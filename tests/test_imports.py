@@ -28,6 +28,7 @@ LAYERS = [
     {"optim", "sampling", "evaluation", "recipe"},
     {"preflight", "checkpoint", "provenance", "completion", "comparison"},
     {"learner", "beginnings"},
+    {"log"},
     {"runs", "simulation", "adaptation", "exchange"},
     {"loop"},
     {"training", "api"},

@@ -109,7 +109,7 @@ def test_log_is_on_the_disk_line_by_line(tmp_path):
     records = [{"event": "step", "loss": 2.5}, {"event": "sampled", "text": "\u00e9\n\U0001f600"}]
     with closing(RunFolder(tmp_path / "run")) as run:
         for record in records:
-            run.log(record)
+            run.log.add(record)
         lines = (run.path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == records
 
@@ -284,20 +284,23 @@ def logging(tmp_path):
     """A run with a log: steps and what was saved; gives the folder and the checkpoint of step 2."""
     saved = tiny(2)
     with closing(RunFolder(tmp_path / "run")) as run:
-        run.log({"event": "prepared"})
-        run.log({"event": "step", "step": 1})
-        run.log({"event": "step", "step": 2})
+        run.log.add({"event": "prepared"})
+        run.log.add({"event": "step", "step": 1})
+        run.log.add({"event": "step", "step": 2})
         run.save(saved, 2, best=False)
-        run.log({"event": "saved", "step": 2, "sha256": saved.sha256})
-        run.log({"event": "sampled", "step": 2})
-        run.log({"event": "step", "step": 3})
+        run.log.add({"event": "saved", "step": 2, "sha256": saved.sha256})
+        run.log.add({"event": "sampled", "step": 2})
+        run.log.add({"event": "step", "step": 3})
     return tmp_path / "run", saved
 
 
 def rewind(run, checkpoint):
     with closing(RunFolder(run, resume=True)) as folder:
-        folder.rewind_log(checkpoint)
-        folder.log({"event": "prepared", "resumed": 2})
+        if checkpoint:
+            folder.log.cut(2, checkpoint.sha256)
+        else:
+            folder.log.cut()
+        folder.log.add({"event": "prepared", "resumed": 2})
     return [(r["event"], r.get("step")) for r in logged(run)]
 
 
@@ -312,7 +315,7 @@ def test_a_damaged_line_does_not_take_the_others_with_it(logging):
     lines = (run / "log.jsonl").read_bytes().splitlines(keepends=True)
     (run / "log.jsonl").write_bytes(b"".join([lines[0], b"?" + lines[1], *lines[2:]]))
     with closing(RunFolder(run, resume=True)) as folder:
-        folder.rewind_log(saved)
+        folder.log.cut(2, saved.sha256)
     assert (run / "log.jsonl").read_bytes().splitlines(keepends=True)[2:] == lines[2:4]
 
 
@@ -344,8 +347,8 @@ def test_what_a_full_disk_takes_in_part_is_no_half_line(tmp_path, monkeypatch):
             return written
 
         monkeypatch.setattr(os, "write", nearly_full)
-        run.log({"step": 1})
-        run.log({"step": 2})
+        run.log.add({"step": 1})
+        run.log.add({"step": 2})
         with pytest.raises(InputOutputError, match=r"log\.jsonl; No space left"):
             run.save(tiny(2), 2, best=False)
         monkeypatch.undo()

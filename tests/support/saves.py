@@ -66,9 +66,9 @@ class Run:
         with closing(RunFolder(folder)) as run:
             for step in range(1, self.saves + 1):
                 checkpoint = tiny_checkpoint(step)
-                run.log({"event": "step", "step": step, "loss": 1 / step})
+                run.log.add({"event": "step", "step": step, "loss": 1 / step})
                 run.save(checkpoint, step, best=self.is_best(step))
-                run.log({"event": "saved", "step": step, "sha256": checkpoint.sha256})
+                run.log.add({"event": "saved", "step": step, "sha256": checkpoint.sha256})
                 yield
 
     @staticmethod
@@ -99,7 +99,10 @@ def _gone_on(folder: Path) -> tuple[int, list[int]]:
     """The step at which a run goes on, and those in its log."""
     with closing(RunFolder(folder, resume=True)) as run:
         latest = run.latest() if list_steps(folder) else None
-        run.rewind_log(latest)
+        if latest:
+            run.log.cut(latest.counters["step"], latest.sha256)
+        else:
+            run.log.cut()
     with (folder / LOG).open(encoding="utf-8") as log:
         records = [json.loads(line) for line in log]
     steps = [record["step"] for record in records if record["event"] == "step"]

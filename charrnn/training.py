@@ -50,7 +50,7 @@ def train(
     from the beginning where it has none. ``init_from``: start from the weights of this model.
     ``valid``: validate on this file instead of the end of the corpus. ``sample_length``: draw
     so many symbols after each validation. ``threads`` of the CPU, by default one for each
-    processor, or as many as the run had; results depend on their number, by rounding and by the
+    processor, or as many as the run had there; results depend on their number, by rounding and by the
     draws of dropout. ``announce`` is told when kernels have to be compiled, which takes a second,
     and when a damaged checkpoint is passed over. ``command`` is kept as provenance. ``requests``
     may be changed while it runs. Raises the errors of reading, of the configuration and of
@@ -99,9 +99,10 @@ def train(
 
 
 def _threads(checkpoint: Checkpoint) -> int | None:
-    """As many as a run had."""
+    """As many as a run had, if it was on the CPU."""
     threads = checkpoint.origin.get("threads")
-    return threads if type(threads) is int and 1 <= threads <= _MAX_THREADS else None
+    known = type(threads) is int and 1 <= threads <= _MAX_THREADS
+    return threads if known and checkpoint.origin.get("device") == "cpu" else None
 
 
 def _storage(options: Options, tokenizer: str | None) -> StoredText:

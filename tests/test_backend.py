@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from charrnn.backend import NumpyBackend, select_backend
 from charrnn.completion import Completer
 from charrnn.config import ModelConfig, SampleConfig, TrainConfig
-from charrnn.errors import DeviceUnavailableError, UsageError
+from charrnn.errors import DeviceUnavailableError
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS, Optimizer
 from charrnn.params import initial_values
@@ -34,7 +32,7 @@ def backend(request, monkeypatch):
     if request.param == "cupy":
         if COMPILER is None:
             pytest.skip(NO_COMPILER)
-        return fake_backend(monkeypatch)
+        return fake_backend()
     if request.param == "gpu":
         if not has_cupy:
             pytest.skip("CuPy is not installed (charrnn[cuda12] or charrnn[cuda13])")
@@ -217,135 +215,3 @@ def test_to_host_is_a_copy(backend):
     host = backend.to_host(array)
     host[...] = 7
     np.testing.assert_array_equal(backend.to_host(array), 0)
-
-
-@pytest.mark.parametrize("device", ["", "tpu", "cpu:1", "gpu:", "gpu:x", "gpu:-1", "auto:0"])
-def test_unknown_devices_are_a_usage_error(device):
-    with pytest.raises(UsageError, match="--device"):
-        select_backend(device)
-
-
-def test_cpu_never_looks_for_a_gpu(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)  # importing it now fails
-    backend, note = select_backend("cpu")
-    assert (backend.name, note) == ("cpu", "")
-
-
-def test_the_cpu_has_compiled_kernels_and_the_threads_it_is_told():
-    from charrnn.backend.fused import FusedBackend
-
-    backend, _ = select_backend("cpu", threads=3)
-    assert isinstance(backend, FusedBackend)
-    assert backend.threads == 3
-    assert select_backend("cpu")[0].threads >= 1
-
-
-def lose_compiler(monkeypatch, error: Exception) -> None:
-    """Importing it fails from now on, as where there is none for the machine."""
-
-    def fail(*args, **kwargs):
-        if args[0].startswith("llvmlite"):
-            raise error
-        return real(*args, **kwargs)
-
-    for name in [n for n in sys.modules if n.startswith(("charrnn.backend.fused", "llvmlite"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("charrnn.backend.fused", raising=False)
-    real = __import__
-    monkeypatch.setattr("builtins.__import__", fail)
-
-
-@pytest.mark.parametrize(
-    "error", [ImportError("No module named 'llvmlite'"), OSError("no such file: libllvmlite.so")]
-)
-def test_without_a_compiler_the_cpu_is_numpy_with_a_note(monkeypatch, error):
-    lose_compiler(monkeypatch, error)
-    backend, note = select_backend("cpu")
-    assert type(backend) is NumpyBackend
-    assert note == f"on NumPy, several times slower; no compiled kernels: {error}"
-
-
-def test_both_fallbacks_are_told(monkeypatch):
-    lose_compiler(monkeypatch, ImportError("No module named 'llvmlite'"))
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(None))
-    backend, note = select_backend("auto")
-    assert type(backend) is NumpyBackend
-    assert "CUDA driver version is insufficient" in note
-    assert "no compiled kernels" in note
-
-
-def test_gpu_without_cupy_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(DeviceUnavailableError, match=r"CuPy.*pip install 'charrnn\[cuda12\]'") as e:
-        select_backend("gpu")
-    assert e.value.exit_code == 69
-
-
-@pytest.mark.parametrize(
-    "message, reason",
-    [
-        ("No module named 'cupy'", "No module named 'cupy'"),
-        (
-            "\n=====\nCuPy is not correctly installed.\n\nOriginal error:\n  libcuda.so\n=",
-            "libcuda.so",
-        ),
-        ("", "ImportError"),
-    ],
-)
-def test_the_reason_why_cupy_does_not_load_is_told(monkeypatch, message, reason):
-    def fail(*args, **kwargs):
-        if args[0] == "cupy":
-            raise ImportError(message)
-        return real(*args, **kwargs)
-
-    real = __import__
-    monkeypatch.setattr("builtins.__import__", fail)
-    with pytest.raises(DeviceUnavailableError, match=f"does not load: {reason};"):
-        select_backend("gpu")
-
-
-class _Runtime:
-    """CuPy's CUDA runtime as it looks with a driver and ``count`` devices, or without a driver."""
-
-    class CUDARuntimeError(RuntimeError):
-        pass
-
-    def __init__(self, count: int | None) -> None:
-        self.count = count
-
-    def getDeviceCount(self) -> int:  # noqa: N802
-        if self.count is None:
-            raise self.CUDARuntimeError("CUDA driver version is insufficient")
-        return self.count
-
-
-def fake_cupy(count):
-    """A module that is CuPy up to the question which devices there are, and then fails."""
-    module = type(sys)("cupy")
-    module.__spec__ = importlib.util.spec_from_loader("cupy", loader=None)
-    module.cuda = type(sys)("cuda")
-    module.cuda.runtime = _Runtime(count)
-    module.cuda.Device = lambda index: SimpleNamespace(use=lambda: None)
-    return module
-
-
-@pytest.mark.parametrize(
-    "count, device, message",
-    [
-        (None, "gpu", "no CUDA device can be used: CUDA driver version is insufficient"),
-        (1, "gpu:3", "no such CUDA device: gpu:3; 1 found"),
-        (0, "gpu", "no such CUDA device: gpu:0; 0 found"),
-        (1, "gpu", "the CUDA device does not work: module 'cupy' has no attribute"),
-    ],
-)
-def test_gpu_that_is_not_there(monkeypatch, count, device, message):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count))
-    with pytest.raises(DeviceUnavailableError, match=message):
-        select_backend(device)
-
-
-def test_auto_falls_back_to_the_cpu_with_a_note(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(None))
-    backend, note = select_backend("auto")
-    assert backend.name == "cpu"
-    assert "CUDA driver version is insufficient" in note

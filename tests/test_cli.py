@@ -53,7 +53,7 @@ BAD = {
     "invalid UTF-8": (["train", "{tmp}/latin1.txt"], 65, "byte 0xe9 at offset 3"),
     "binary": (["train", "{tmp}/binary.txt"], 65, "binary file"),
     "output under a file": ([*TRAIN, "-o", "{tmp}/one.txt/run"], 73, "cannot create"),
-    "no GPU": ([*TRAIN, "--device", "gpu"], 69, "CuPy is missing or does not load"),
+    "no GPU": ([*TRAIN, "--device", "gpu"], 69, "CuPy is not installed"),
     "no model": (["sample", "-m", "{tmp}/none"], 66, "no such checkpoint: {tmp}/none"),
     "no run": (["sample"], 66, "train one: charrnn train TEXT"),
     "text as checkpoint": (["info", "-m", "{tmp}/one.txt"], 65, "not a charrnn checkpoint"),

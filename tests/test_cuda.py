@@ -43,9 +43,9 @@ pytestmark = needs_compiler
 
 
 @pytest.fixture
-def gpu(monkeypatch) -> Any:
+def gpu() -> Any:
     """The backend for a dtype."""
-    return lambda dtype: fake_backend(monkeypatch, dtype)
+    return fake_backend
 
 
 @dtypes

@@ -39,7 +39,8 @@ def select_backend(
         if kind == "gpu":
             raise
         backend, note = _cpu(threads, announce)
-        return backend, "; ".join(filter(None, [f"on the CPU: {error.what} ({error.where})", note]))
+        reason = f"on the CPU: {error.what}" + (f" ({error.where})" if error.where else "")
+        return backend, "; ".join(filter(None, [reason, note]))
 
 
 def _cpu(threads: int | None, announce: Callable[[str], None]) -> tuple[Backend, str]:

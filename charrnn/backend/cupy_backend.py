@@ -11,16 +11,17 @@ from charrnn.backend.base import Array, ArrayBackend
 from charrnn.backend.cuda import Kernels
 from charrnn.errors import DeviceUnavailableError
 
+_INSTALL = "install it with: pip install 'charrnn[cuda12]', or 'charrnn[cuda13]' for CUDA 13"
+
 
 def _import_cupy() -> Any:
     try:
         import cupy
     except Exception as error:  # a broken installation can raise anything
-        raise DeviceUnavailableError(
-            "CuPy is missing or does not load",
-            _reason(error),
-            "install it with: pip install 'charrnn[cuda12]' or 'charrnn[cuda13]'",
-        ) from error
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        what = "CuPy is not installed" if missing else "CuPy does not load"
+        reason = "a GPU needs it" if missing else _reason(error)
+        raise DeviceUnavailableError(what, reason, _INSTALL) from error
     return cupy
 
 
@@ -30,6 +31,25 @@ def _reason(error: Exception) -> str:
     if "Original error:" in lines[:-1]:
         return lines[lines.index("Original error:") + 1]
     return lines[0] if lines else type(error).__name__
+
+
+def _check_device(runtime: Any, index: int) -> None:
+    """Raise ``DeviceUnavailableError`` unless there are a driver and a device of that number."""
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        reason = _reason(error)
+        if "NoDevice" not in reason:
+            driver = "InsufficientDriver" in reason  # CUDA's word for none at all, too
+            what = "NVIDIA's driver is missing or too old" if driver else "CUDA does not work"
+            remedy = "install the driver" if driver else "check the driver"
+            raise DeviceUnavailableError(what, reason, f"{remedy}, or --device cpu") from error
+        count = 0
+    if not count:
+        raise DeviceUnavailableError("no CUDA device is found", remedy="use --device cpu")
+    if index >= count:
+        known = "gpu:0 is the only one" if count == 1 else f"there are gpu:0 to gpu:{count - 1}"
+        raise DeviceUnavailableError("no such CUDA device", f"gpu:{index}", known)
 
 
 class CupyBackend(ArrayBackend):
@@ -42,23 +62,15 @@ class CupyBackend(ArrayBackend):
         self.xp = _import_cupy()
         self.dtype = np.dtype(dtype)
         self.name = f"gpu:{index}"
-        runtime = self.xp.cuda.runtime
-        try:
-            count = runtime.getDeviceCount()
-        except runtime.CUDARuntimeError as error:
-            raise DeviceUnavailableError(
-                "no CUDA device can be used", _reason(error), "check the driver, or --device cpu"
-            ) from error
-        if index >= count:
-            raise DeviceUnavailableError(
-                "no such CUDA device", self.name, f"{count} found; use --device cpu or another"
-            )
+        _check_device(self.xp.cuda.runtime, index)
         self.xp.cuda.Device(index).use()  # of this thread
         try:  # the first kernel is what shows whether the CUDA libraries are all there
             self.xp.asnumpy(self.xp.tanh(self.xp.ones((2, 2), self.dtype) @ self.zeros((2, 2))))
         except Exception as error:
             raise DeviceUnavailableError(
-                "the CUDA device does not work", _reason(error), "check CUDA, or --device cpu"
+                "the CUDA device does not work",
+                _reason(error),
+                f"if CUDA's libraries are missing, {_INSTALL}",
             ) from error
         # A raw kernel is compiled when it is first launched; CuPy keeps it on disk.
         self._kernels = Kernels(self.dtype, lambda text, name: self.xp.RawKernel(text, name))

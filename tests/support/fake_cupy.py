@@ -5,33 +5,53 @@ Raw kernels are compiled as C++ (``cuda_host.py``), and run when they are launch
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
-import pytest
 
 from charrnn.backend.cupy_backend import CupyBackend
 from tests.support.cuda_host import HostKernel
 from tests.support.strict_device import LAUNCHES, DeviceArray, HostAccessError, Module, poisoned
 
+#: What CUDA says, in CuPy's words: as seen on machines without a driver, and without a device.
+NO_DRIVER = (
+    "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+)
+NO_DEVICE = "cudaErrorNoDevice: no CUDA-capable device is detected"
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
 
 class FakeCupy(Module):
-    """To be put in the place of the module; ``copies`` counts those to the host."""
+    """To be put in the place of the module; ``copies`` counts those to the host.
 
-    def __init__(self) -> None:
-        self.copies = 0
+    ``devices``: how many there are, or what CUDA says where none can be used.
+    """
+
+    def __init__(self, devices: int | str = 1) -> None:
+        self.copies, self.devices = 0, devices
+        self.__spec__ = importlib.util.spec_from_loader("cupy", loader=None)
         self.add = super().__getattr__("add")
         self.add.at = self._add_at
         self.cuda = SimpleNamespace(
             runtime=SimpleNamespace(
-                getDeviceCount=lambda: 1,
+                getDeviceCount=self._count,
                 memGetInfo=lambda: (2**40, 2**40),
-                CUDARuntimeError=RuntimeError,
+                CUDARuntimeError=CUDARuntimeError,
             ),
             Device=lambda index: SimpleNamespace(use=lambda: None),
         )
+
+    def _count(self) -> int:
+        if isinstance(self.devices, str):
+            raise CUDARuntimeError(self.devices)
+        return self.devices
 
     def empty(self, shape: Any, dtype: Any) -> DeviceArray:
         return poisoned(shape, dtype)
@@ -72,7 +92,7 @@ class FakeCupy(Module):
         return launch
 
 
-def fake_backend(monkeypatch: pytest.MonkeyPatch, dtype: Any = np.float32) -> CupyBackend:
+def fake_backend(dtype: Any = np.float32) -> CupyBackend:
     """The backend of a GPU on such a module."""
-    monkeypatch.setitem(sys.modules, "cupy", FakeCupy())
-    return CupyBackend(dtype=dtype)
+    with mock.patch.dict(sys.modules, {"cupy": FakeCupy()}):
+        return CupyBackend(dtype=dtype)

@@ -50,10 +50,10 @@ def train(
     from the beginning where it has none. ``init_from``: start from the weights of this model.
     ``valid``: validate on this file instead of the end of the corpus. ``sample_length``: draw
     so many symbols after each validation. ``threads`` of the CPU, by default one for each
-    processor, or as many as the run had there; results depend on their number, by rounding and by the
-    draws of dropout. ``announce`` is told when kernels have to be compiled, which takes a second,
-    and when a damaged checkpoint is passed over. ``command`` is kept as provenance. ``requests``
-    may be changed while it runs. Raises the errors of reading, of the configuration and of
+    processor, or as many as the run had there; results depend on their number, by rounding and by
+    the draws of dropout. ``announce`` is told when kernels have to be compiled, which takes a
+    second, and when a damaged checkpoint is passed over. ``command`` is kept as provenance.
+    ``requests`` may be changed while it runs. Raises the errors of reading, of the configuration and of
     writing, ``LockedError`` where another process is at the run, and ``DivergedError``.
     """
     if threads is not None and not 1 <= threads <= _MAX_THREADS:

@@ -215,6 +215,11 @@ class SampleConfig(Config):
         _between("--seed", self.seed, 0, 2**63 - 1)
         _between("--count", self.count, 1, 4096)
 
+    @property
+    def cuts(self) -> bool:
+        """Whether symbols that are not likely enough are never drawn."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
 
 @dataclass(frozen=True)
 class CompleteConfig(Config):

@@ -33,7 +33,7 @@ def probabilities(logits: Floats, config: SampleConfig) -> Floats:
     with np.errstate(over="ignore"):  # the smallest temperatures: -inf, which is right
         p = np.exp(logits / config.temperature)
     p /= p.sum(axis=1, keepdims=True)
-    if config.top_k or config.top_p < 1 or config.min_p:
+    if config.cuts:
         order = np.argsort(-p, axis=1, kind="stable")
         ranked = np.take_along_axis(p, order, axis=1)
         before = np.cumsum(ranked, axis=1) - ranked
@@ -62,16 +62,11 @@ def pick(logits: Floats, config: SampleConfig, draws: Floats) -> Ids:
     return np.asarray(ids, dtype=np.int32)
 
 
-def generate(window: Window, ids: Ids, draws: Floats, temperature: float) -> Ids:
+def generate(window: Window, ids: Ids, draws: Floats, config: SampleConfig) -> Ids:
     """Read ids [B] and draw the next ones, n times: draws [n, B] -> ids [n, B].
 
     The window has one time step, and was made for the model's present parameters.
     """
-    config = SampleConfig(temperature=temperature)
-    return _draw(window, ids, draws, config)
-
-
-def _draw(window: Window, ids: Ids, draws: Floats, config: SampleConfig) -> Ids:
     drawn = []
     for row in draws:
         ids = pick(window.backend.to_host(window.logits(ids[None])), config, row)
@@ -97,7 +92,6 @@ def sample_ids(
         allowed = np.full_like(logits, -np.inf)
         allowed[:, first] = logits[:, first]
         logits = allowed
-    filtered = config.top_k or config.top_p < 1 or config.min_p or config.unknown
     several = model.backend.kernel("generate", generate)
     generators = [generator(config.seed, SAMPLE, k) for k in range(config.count)]
 
@@ -109,11 +103,7 @@ def sample_ids(
     left = config.length - 1
     while left:
         rows = draws(min(left, _CHUNK))
-        drawn = (
-            _draw(window, ids, rows, config)
-            if filtered
-            else several(window, ids, rows, config.temperature)
-        )
+        drawn = several(window, ids, rows, config)
         yield drawn
         ids = drawn[-1]
         left -= len(drawn)

@@ -53,8 +53,8 @@ def train(
     processor, or as many as the run had there; results depend on their number, by rounding and by
     the draws of dropout. ``announce`` is told when kernels have to be compiled, which takes a
     second, and when a damaged checkpoint is passed over. ``command`` is kept as provenance.
-    ``requests`` may be changed while it runs. Raises the errors of reading, of the configuration and of
-    writing, ``LockedError`` where another process is at the run, and ``DivergedError``.
+    ``requests`` may be changed while it runs. Raises the errors of reading, of the configuration
+    and of writing, ``LockedError`` where another process is at the run, and ``DivergedError``.
     """
     if threads is not None and not 1 <= threads <= _MAX_THREADS:
         raise UsageError("invalid value", f"--threads {threads}", "must be from 1 to 4096")

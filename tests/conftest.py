@@ -12,9 +12,27 @@ os.environ["CHARRNN_CACHE"] = tempfile.mkdtemp(prefix="charrnn-kernels-")
 import pytest
 from hypothesis import settings
 
+from tests.support import devices
+
 # The same examples every time, however busy the machine.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--gpu", choices=["real", "stand-in"], default="real", help="what tests marked gpu run on"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    devices.kind = config.getoption("gpu")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The one place that decides whether there is a GPU to run on."""
+    if item.get_closest_marker("gpu") and (reason := devices.why_not(devices.kind)):
+        pytest.skip(reason)
 
 
 def pytest_unconfigure() -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
-from charrnn.backend import NumpyBackend, select_backend
+from charrnn.backend import NumpyBackend
 from charrnn.completion import Completer
 from charrnn.config import ModelConfig, SampleConfig, TrainConfig
-from charrnn.errors import DeviceUnavailableError
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS, Optimizer
 from charrnn.params import initial_values
@@ -19,28 +16,20 @@ from charrnn.text import CharVocabulary
 from charrnn.text.tokens import WORDS
 from charrnn.text.words import WordVocabulary
 from tests.support.cuda_host import COMPILER, NO_COMPILER
+from tests.support.devices import GPU
 from tests.support.fake_cupy import fake_backend
-from tests.support.stacks import cells, cpu_backend, model_config
+from tests.support.stacks import backend_of, cells, model_config
 from tests.support.strict_device import DeviceArray, HostAccessError, StrictBackend
 
-has_cupy = importlib.util.find_spec("cupy") is not None
 
-
-@pytest.fixture(params=["numpy", "fused", "strict", "cupy", "gpu"])
-def backend(request, monkeypatch):
-    """Each backend there is; ``cupy`` is that of a GPU with its kernels compiled as C++."""
-    if request.param == "cupy":
+@pytest.fixture(params=["numpy", "fused", "strict", "stand-in", GPU])
+def backend(request):
+    """Each backend there is; ``stand-in`` is that of a GPU with its kernels compiled as C++."""
+    if request.param == "stand-in":
         if COMPILER is None:
             pytest.skip(NO_COMPILER)
         return fake_backend()
-    if request.param == "gpu":
-        if not has_cupy:
-            pytest.skip("CuPy is not installed (charrnn[cuda12] or charrnn[cuda13])")
-        try:
-            return select_backend("gpu")[0]
-        except DeviceUnavailableError as error:
-            pytest.skip(str(error))
-    return StrictBackend() if request.param == "strict" else cpu_backend(request.param, np.float32)
+    return StrictBackend() if request.param == "strict" else backend_of(request.param, np.float32)
 
 
 both_ways = pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from charrnn.completion import Completer
 from charrnn.completion.request import Blank, fold, is_word_character
 from charrnn.params import LEFT, RIGHT
+from tests.support.devices import host
 from tests.support.stacks import cells, model_backends
 from tests.support.tiny import completer, expected, probability, softmax, tiny_model
 
@@ -298,7 +299,7 @@ def test_what_is_between_is_not_seen(backend, cell, layers):
     def inputs(s):
         window.reset()
         window.loss_and_grads(s[:-1], s[1:], None)
-        return np.concatenate([np.array(part.both) for part in window.parts], axis=1)
+        return np.concatenate([host(part.both) for part in window.parts], axis=1)
 
     before = inputs(s)
     for k in range(T + 1):
@@ -324,7 +325,7 @@ def test_the_prediction_is_the_one_that_was_trained(backend, cell):
             reader = model.window(len(read), 1, side)
             reader.hidden(np.ascontiguousarray(read))
             states.append(reader.states)
-        logits = np.array(model.between(*states))[0]
-        h = np.array(part.both)[k - 1, 0]
-        trained = h @ model.params["decoder.weight"].T + model.params["blank.bias"]
+        logits = host(model.between(*states))[0]
+        h = host(part.both)[k - 1, 0]
+        trained = h @ host(model.params["decoder.weight"]).T + host(model.params["blank.bias"])
         np.testing.assert_allclose(logits, trained, rtol=1e-9, atol=1e-12)

@@ -21,7 +21,6 @@ from charrnn.layers.scan import scan_backward
 from charrnn.model import Model
 from charrnn.optim import Optimizer, sum_of_squares
 from charrnn.params import initial_values
-from charrnn.sampling import generate
 from tests.support.cuda_host import HostKernel, needs_compiler
 from tests.support.fake_cupy import fake_backend
 from tests.support.kernels import (
@@ -164,6 +163,20 @@ def test_dropout(gpu, dtype, size, threshold):
 
 
 @dtypes
+@pytest.mark.parametrize("V, E, N", [(1, 1, 1), (3, 130, 7), (40, 5, 0), (6, 129, 50)])
+def test_scatter_add(gpu, dtype, V, E, N):
+    """Of equal ids in their order: to the bit what adding one after the other gives."""
+    table, rows = random(dtype, V, E), random(dtype, N, E, seed=1)
+    ids = np.random.default_rng(0).integers(0, V, size=N)
+    backend = gpu(dtype)
+    to = backend.to_device(table)
+    backend.scatter_add(to, backend.to_device(ids), backend.to_device(rows))
+    for n, row in zip(ids, rows, strict=True):
+        table[n] += row
+    np.testing.assert_array_equal(backend.to_host(to), table)
+
+
+@dtypes
 @pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("size", SIZES)
 def test_update(gpu, dtype, name, size):
@@ -293,4 +306,3 @@ def test_a_kernel_is_made_once_and_only_if_it_is_launched(gpu, monkeypatch):
 def test_what_has_no_kernel_is_the_reference(gpu):
     backend = gpu(np.float32)
     assert backend.kernel("sum_of_squares", sum_of_squares) is sum_of_squares
-    assert backend.kernel("generate", generate) is generate

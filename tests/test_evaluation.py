@@ -23,7 +23,8 @@ from charrnn.text import UNKNOWN, CharVocabulary
 from charrnn.text.segments import lines, segments
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
-from tests.support.stacks import cells, cpu_backend, exact, model_backends, model_config
+from tests.support.devices import host
+from tests.support.stacks import backend_of, cells, exact, model_backends, model_config
 from tests.support.tiny import expected, tiny_model
 
 
@@ -39,7 +40,7 @@ def by_hand(model: Model, ids) -> list[float]:
     """Symbol by symbol, the plainest way there is."""
     window = model.window(1, 1)
     return [
-        float(window.losses(ids[t : t + 1, None], ids[t + 1 : t + 2, None])[0])
+        float(host(window.losses(ids[t : t + 1, None], ids[t + 1 : t + 2, None]))[0])
         for t in range(len(ids) - 1)
     ]
 
@@ -426,7 +427,7 @@ def test_those_that_are_certain_are_in_the_last_bin():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_model_that_is_infinitely_surprised_has_figures_all_the_same(way, dtype):
     exactly = model_with(LETTERS, decoder__bias=np.array([0, 0, 0, -1e30]))
-    model = Model(exactly.config, cpu_backend("fused", dtype))
+    model = Model(exactly.config, backend_of("fused", dtype))
     model.load(dict(exactly.params))
     score = Evaluator(model, LETTERS, **way).score(["ab\n"])
     assert score.nats == pytest.approx(1e30)
@@ -583,7 +584,7 @@ def test_a_text_costs_what_it_does_in_torch(backend, cell, way, dtype):
         name: np.array(value) for name, value in tiny(CHARACTERS, "numpy", cell).params.items()
     }
     config = tiny(CHARACTERS, "numpy", cell).config
-    model = Model(config, cpu_backend(backend, dtype))
+    model = Model(config, backend_of(backend, dtype))
     model.load(weights)
     found = all_verdicts(Evaluator(model, CHARACTERS, **way).judged([TEXT])).nats
 

@@ -41,11 +41,11 @@ from tests.support.kernels import (
     random,
     specials,
 )
-from tests.support.stacks import cells, cpu_backend, model_config
+from tests.support.stacks import backend_of, cells, model_config
 
 
 def fused(dtype: Any, threads: int = 1) -> FusedBackend:
-    return cpu_backend(f"fused-{threads}", dtype)
+    return backend_of(f"fused-{threads}", dtype)
 
 
 def test_every_kernel_that_the_core_asks_for_is_here():
@@ -371,7 +371,7 @@ def generated(backend: Any, cell: str, vocab: int, temperature: float, draws: np
     window.states = [[rng.normal(size=s.shape) for s in layer] for layer in window.states]
     kernel, ids, drawn = backend.kernel("generate", generate), np.full(draws.shape[1], 3), []
     for a, b in ((0, 1), (1, 3), (3, 10), (10, len(draws))):
-        drawn.append(kernel(window, ids, draws[a:b], temperature))
+        drawn.append(kernel(window, ids, draws[a:b], SampleConfig(temperature=temperature)))
         ids = drawn[-1][-1]
     return np.concatenate(drawn), window.states
 
@@ -406,7 +406,7 @@ def test_no_draw_gives_a_symbol_of_probability_0(dtype, draw, impossible):
         bias[...] = random(dtype, 50, seed=seed) * 2
         bias[0], bias[impossible] = 50, -1e4
         [[found]] = fused(dtype).kernel("generate", generate)(
-            model.window(1, 1), np.array([1]), np.full((1, 1), draw), 1.0
+            model.window(1, 1), np.array([1]), np.full((1, 1), draw), SampleConfig(temperature=1.0)
         )
         assert found == pick(bias[None], SampleConfig(temperature=1.0), np.array([draw]))
 
@@ -423,8 +423,9 @@ def drawn(backend: Any, cell: str) -> tuple[np.ndarray, list[np.ndarray]]:
     window = model.window(1, 1)
     draws = np.random.default_rng(1).random((9, 1))
     kernel = backend.kernel("generate", generate)
-    ids = [kernel(window, np.array([1]), draws[:4], 1.0)]
-    ids.append(kernel(window, ids[0][-1], draws[4:], 1.0))
+    config = SampleConfig(temperature=1.0)
+    ids = [kernel(window, np.array([1]), draws[:4], config)]
+    ids.append(kernel(window, ids[0][-1], draws[4:], config))
     return np.concatenate(ids), [state for layer in window.states for state in layer]
 
 

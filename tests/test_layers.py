@@ -9,6 +9,7 @@ from charrnn.backend import NumpyBackend
 from charrnn.layers import Dropout, Embedding, Head, Stack, cross_entropy
 from charrnn.layers import head as head_module
 from charrnn.params import Buffer
+from tests.support.devices import host, put
 from tests.support.gradients import numeric_gradient
 from tests.support.stacks import (
     CELLS,
@@ -38,7 +39,7 @@ def test_stack_gradients_match_central_differences(backend, cell, layers, direct
     def loss() -> float:
         total = float((case.forward() * dy).sum())
         for scan, weights in zip(case.stack.final, dfinal, strict=True):
-            total += sum(float((s * w).sum()) for s, w in zip(scan, weights, strict=True))
+            total += sum(float((host(s) * w).sum()) for s, w in zip(scan, weights, strict=True))
         return total
 
     found = case.run(dy, dfinal)
@@ -59,8 +60,8 @@ def test_every_gradient_is_nonzero(backend, cell, direction):
     y = case.forward()
     dx, dstates = case.backward(np.random.default_rng(2).normal(size=y.shape))
     for name, gradient in [*case.grads.items(), ("x", dx)]:
-        assert np.count_nonzero(gradient) == gradient.size or cell == "rnn_relu", name
-        assert np.any(gradient), name
+        count = np.count_nonzero(host(gradient))
+        assert count == gradient.size or (count and cell == "rnn_relu"), name
     assert all(np.any(d) for scan in dstates for d in scan)
 
 
@@ -85,7 +86,8 @@ def test_a_table_with_an_index_equals_its_rows_spelled_out(backend, cell, layers
     np.add.at(expected, index.reshape(-1), dx)
     np.testing.assert_allclose(drows, expected, rtol=1e-11, atol=1e-14)
     np.testing.assert_array_equal(drows[2], 0)
-    np.testing.assert_allclose(picked.grads.flat, dense.grads.flat, rtol=1e-11, atol=1e-14)
+    found, expected = (host(case.grads.flat) for case in (picked, dense))
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
     np.testing.assert_array_equal(found_dstates, dstates)
 
 
@@ -108,8 +110,8 @@ def test_bidirectional_layer_is_both_directions_side_by_side(backend, cell):
         Case.make(backend, cell, 1, d, steps=5) for d in ("both", "forward", "reverse")
     )
     for name in forward.params:
-        forward.params[name][...] = both.params[name]
-        reverse.params[name][...] = both.params[name + "_reverse"]
+        put(forward.params[name], host(both.params[name]))
+        put(reverse.params[name], host(both.params[name + "_reverse"]))
     y = both.forward()
     np.testing.assert_array_equal(y[:, :, :HIDDEN], forward.forward(both.x, both.states[:1]))
     np.testing.assert_array_equal(y[:, :, HIDDEN:], reverse.forward(both.x, both.states[1:]))
@@ -120,7 +122,7 @@ def test_bidirectional_layer_is_both_directions_side_by_side(backend, cell):
 @layers
 def test_windows_with_carried_state_equal_the_whole(backend, cell, layers):
     whole, part = (Case.make(backend, cell, layers, "forward", steps) for steps in (6, 2))
-    part.params.flat[...] = whole.params.flat
+    put(part.params.flat, host(whole.params.flat))
     outputs, states = [], whole.states
     for t in (0, 2, 4):
         outputs.append(part.forward(whole.x[t : t + 2], states))
@@ -135,8 +137,7 @@ def test_carry_states_continues_where_the_last_call_ended(backend, cell):
     case.forward()
     final = clone(case.stack.final)
     case.stack.carry_states()
-    for initial, expected in zip(case.stack.initial, final, strict=True):
-        np.testing.assert_array_equal(initial, expected)
+    np.testing.assert_array_equal(clone(case.stack.initial), final)
 
 
 @backends
@@ -167,11 +168,11 @@ def test_a_stack_repeats_itself(backend, cell):
     case = Case.make(backend, cell, 2, "both", steps=4)
     dy = np.ones_like(first := case.forward())
     case.backward(dy)
-    grads = case.grads.flat.copy()
-    case.grads.flat[...] = np.nan
+    grads = host(case.grads.flat)
+    put(case.grads.flat, np.nan)
     np.testing.assert_array_equal(case.forward(), first)
     case.backward(dy)
-    np.testing.assert_array_equal(case.grads.flat, grads)
+    np.testing.assert_array_equal(host(case.grads.flat), grads)
 
 
 @backends
@@ -179,27 +180,36 @@ def test_a_stack_without_gradients_computes_the_same(backend):
     case = Case.make(backend, "gru", 2, "both", steps=4)
     plain = Stack(case.backend, CELLS["gru"], case.weights, None, 2, 4, 2, directions=(False, True))
     for to, source in zip(plain.initial, case.states, strict=True):
-        to[0][...] = source[0]
+        put(to[0], source[0])
     expected = case.forward().reshape(8, -1)
-    np.testing.assert_array_equal(plain.forward(case.x.reshape(8, INPUT)), expected)
+    found = plain.forward(case.backend.to_device(case.x.reshape(8, INPUT)))
+    np.testing.assert_array_equal(host(found), expected)
 
 
 @backends
 def test_stack_dropout_lies_between_layers_alone(backend):
     """With everything dropped between them, the second layer sees zeros, the first its input."""
     case = Case.make(backend, "lstm", 2, "forward", steps=4, dropout=1 - 2**-16)
-    case.stack.forward(case.x.reshape(8, INPUT), rng=np.random.default_rng(0))
+    x, zeros = (case.backend.to_device(a) for a in (case.x, np.zeros((8, HIDDEN))))
+    case.stack.forward(x.reshape(8, INPUT), rng=np.random.default_rng(0))
     second = {n.replace("l1", "l0"): v for n, v in case.weights.items() if n.endswith("l1")}
     lone = Stack(case.backend, CELLS["lstm"], second, None, 1, 4, 2)
-    expected = lone.forward(np.zeros((8, HIDDEN)))
-    np.testing.assert_array_equal(case.stack.layers[1][0].output.reshape(8, HIDDEN), expected)
-    assert np.any(case.stack.layers[0][0].output)
+    expected = host(lone.forward(zeros))
+    first, second = (host(scan.output).reshape(8, HIDDEN) for scan in case.stack.scans)
+    np.testing.assert_array_equal(second, expected)
+    assert np.any(first)
+
+
+def dropped(layer: Dropout, rows: int) -> np.ndarray:
+    """What becomes of so many rows of ones."""
+    ones = layer.backend.to_device(np.ones((rows, layer.output.shape[1])))
+    return host(layer.forward(ones, np.random.default_rng(0)))
 
 
 @backends
 def test_dropout_zeroes_its_share_and_keeps_the_mean(backend):
     layer = Dropout(exact(backend), (200, 500), 0.3)
-    y = layer.forward(np.ones((200, 500)), np.random.default_rng(0))
+    y = dropped(layer, 200)
     assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert y.mean() == pytest.approx(1, abs=0.01)
     assert len(np.unique(y)) == 2
@@ -208,7 +218,7 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(backend):
 @backends
 def test_dropout_of_nearly_everything_is_finite(backend):
     layer = Dropout(exact(backend), (50, 50), 1 - 1e-9)
-    y = layer.forward(np.ones((50, 50)), np.random.default_rng(0))
+    y = dropped(layer, 50)
     assert np.isfinite(y).all()
 
 
@@ -217,8 +227,9 @@ def test_dropout_sends_gradients_through_the_same_mask(backend):
     """Of an array of fewer rows than there is room for, too."""
     layer = Dropout(exact(backend), (20, 30), 0.5)
     for rows in (20, 7):
-        y = layer.forward(np.ones((rows, 30)), np.random.default_rng(0)).copy()
-        np.testing.assert_array_equal(layer.backward(np.ones((rows, 30))), y)
+        y = dropped(layer, rows)
+        ones = layer.backend.to_device(np.ones((rows, 30)))
+        np.testing.assert_array_equal(host(layer.backward(ones)), y)
 
 
 def test_dropout_leaves_its_input_alone():
@@ -240,9 +251,10 @@ def test_dropout_off_changes_nothing(p, rng):
 def test_embedding_rows_of_every_position(backend, vocab):
     """Of six positions: the table as it stands, or the rows that occur, each once."""
     weight = np.random.default_rng(0).normal(size=(vocab, 3))
-    layer = Embedding(exact(backend), weight, 3, 2)
+    made = exact(backend)
+    layer = Embedding(made, made.to_device(weight), 3, 2)
     for ids in (np.array([[1, 4], [1, 0], [4, 1]]), np.arange(6).reshape(3, 2) % vocab):
-        rows, index = layer.forward(ids.astype(np.int32))
+        rows, index = (host(a) for a in layer.forward(ids.astype(np.int32)))
         np.testing.assert_array_equal(rows[index], weight[ids.reshape(-1)])
         np.testing.assert_array_equal(weight[layer.symbols], rows)
         assert len(rows) == (vocab if vocab <= 6 else len(np.unique(ids)))
@@ -253,7 +265,7 @@ def head_of(backend: str, rows: int) -> tuple[Head, Buffer, Buffer]:
     made = exact(backend)
     shapes = {"weight": (6, 4), "bias": (6,)}
     params, grads = Buffer(made, shapes), Buffer(made, shapes)
-    params.flat[...] = np.random.default_rng(0).normal(size=params.flat.shape)
+    put(params.flat, np.random.default_rng(0).normal(size=params.flat.shape))
     weight, bias = weights_of(made, params).values()
     return Head(made, weight, bias, (grads["weight"], grads["bias"]), rows), params, grads
 
@@ -262,15 +274,15 @@ def head_of(backend: str, rows: int) -> tuple[Head, Buffer, Buffer]:
 def test_head_gradients_match_central_differences(backend):
     head, params, grads = head_of(backend, 7)
     rng = np.random.default_rng(1)
-    h, targets = rng.normal(size=(7, 4)), rng.integers(0, 6, size=7)
+    h, targets = exact(backend).to_device(rng.normal(size=(7, 4))), rng.integers(0, 6, size=7)
 
     def loss() -> float:
         head.weight.refresh()
-        return float(head.loss(h, targets).mean())
+        return float(host(head.loss(h, targets)).mean())
 
     head.loss(h, targets, 1 / 7)
-    dh = head.dh.copy()
-    for array, gradient in ((params.flat, grads.flat), (h, dh)):
+    found = [host(grads.flat), host(head.dh)]
+    for array, gradient in zip((params.flat, h), found, strict=True):
         np.testing.assert_allclose(gradient, numeric_gradient(loss, array), rtol=1e-6, atol=1e-9)
 
 
@@ -278,17 +290,18 @@ def test_head_gradients_match_central_differences(backend):
 @pytest.mark.parametrize("rows", [1, 2, 3, 6, 7])
 def test_a_head_in_chunks_equals_one_in_one_go(backend, monkeypatch, rows):
     rng = np.random.default_rng(1)
-    h, targets = rng.normal(size=(7, 4)), rng.integers(0, 6, size=7)
+    h, targets = exact(backend).to_device(rng.normal(size=(7, 4))), rng.integers(0, 6, size=7)
     expected, _, expected_grads = head_of(backend, 7)
     monkeypatch.setattr(head_module, "MAX_LOGITS", 6 * rows)
     chunked, _, grads = head_of(backend, 7)
     assert (expected.chunk, chunked.chunk) == (7, rows)
-    for part in (chunked, expected):
+    found = []
+    for part, gradients in ((chunked, grads), (expected, expected_grads)):
         part.loss(h, targets, 0.25)
-    np.testing.assert_allclose(chunked.losses, expected.losses, rtol=1e-13)
-    np.testing.assert_allclose(grads.flat, expected_grads.flat, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(chunked.dh, expected.dh, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(chunked.logits(h), expected.logits(h), rtol=1e-13)
+        arrays = (part.losses, gradients.flat, part.dh, part.logits(h))
+        found.append([host(a) for a in arrays])
+    for ours, whole in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=1e-12, atol=1e-15)
 
 
 def test_a_row_of_logits_is_a_chunk_however_large_the_vocabulary(monkeypatch):

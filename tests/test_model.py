@@ -8,8 +8,9 @@ import pytest
 from charrnn.backend import NumpyBackend
 from charrnn.model import Model
 from charrnn.params import RIGHT, initial_values
+from tests.support.devices import host, put
 from tests.support.gradients import numeric_gradient
-from tests.support.stacks import cells, exact, model_backends, model_config
+from tests.support.stacks import cells, clone, exact, model_backends, model_config
 
 
 def model_of(backend: str = "numpy", cell: str = "lstm", **extra) -> Model:
@@ -26,7 +27,8 @@ def batch(steps: int = 4, lanes: int = 3, vocab: int = 6):
 
 def random_states(window, seed: int = 2):
     rng = np.random.default_rng(seed)
-    return [[rng.normal(size=s.shape) for s in layer] for layer in window.states]
+    to_device = window.backend.to_device
+    return [[to_device(rng.normal(size=s.shape)) for s in layer] for layer in window.states]
 
 
 @model_backends
@@ -42,7 +44,7 @@ def test_gradients_match_central_differences(backend, cell, tie, dropout, vocab)
     """
     sizes = {"layers": 1, "hidden_size": 3, "embed_size": 3 if tie else 2}
     model = model_of(backend, cell, tie=tie, dropout=dropout, vocab_size=vocab, **sizes)
-    model.params.flat[...] = np.random.default_rng(4).normal(size=model.params.flat.shape) / 2
+    put(model.params.flat, np.random.default_rng(4).normal(size=model.params.flat.shape) / 2)
     window = model.training_window(2, 3)
     states = random_states(window)
     ids, targets = batch(2, 3, vocab)
@@ -50,13 +52,14 @@ def test_gradients_match_central_differences(backend, cell, tie, dropout, vocab)
     def loss() -> float:
         model.refresh()
         window.states = states
-        return float(window.loss_and_grads(ids, targets, (3, 5)))
+        return float(host(window.loss_and_grads(ids, targets, (3, 5))))
 
     loss()
     if window.touched is not None:
         untouched = np.setdiff1d(np.arange(vocab), window.touched)
-        window.grads["encoder.weight"][untouched] = 0  # whatever is there, nobody reads it
-    analytic = window.grads.flat.copy()
+        for row in untouched:  # whatever is there, nobody reads it
+            put(window.grads["encoder.weight"][row], 0)
+    analytic = host(window.grads.flat)
     expected = numeric_gradient(loss, model.params.flat)
     np.testing.assert_allclose(analytic, expected, rtol=1e-6, atol=1e-9)
 
@@ -66,8 +69,8 @@ def test_gradients_of_rows_that_occur_equal_those_of_the_whole_table(backend):
     """The second model has the symbols of the first, and more that are as good as impossible."""
     small, large = model_of(backend, vocab_size=4), model_of(backend, vocab_size=40)
     for name, values in small.params.items():
-        large.params[name][: len(values)] = values
-    large.params["decoder.bias"][4:] = -1e4
+        put(large.params[name][: len(values)], host(values))
+    put(large.params["decoder.bias"][4:], -1e4)
     large.refresh()
     whole, picked = (model.training_window(4, 3) for model in (small, large))
     assert [part.embedding.whole for w in (whole, picked) for part in w.parts] == (
@@ -75,11 +78,11 @@ def test_gradients_of_rows_that_occur_equal_those_of_the_whole_table(backend):
     )
     ids, targets = batch(vocab=4)
     ids[ids == 2] = 0  # so that a row of the small one's table does not occur either
-    losses = [float(w.loss_and_grads(ids, targets, None)) for w in (whole, picked)]
+    losses = [float(host(w.loss_and_grads(ids, targets, None))) for w in (whole, picked)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-13)
     for name, expected in whole.grads.items():
-        found = picked.grads[name][: len(expected)]
-        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-15, err_msg=name)
+        found = host(picked.grads[name])[: len(expected)]
+        np.testing.assert_allclose(found, host(expected), rtol=1e-11, atol=1e-15, err_msg=name)
 
 
 @model_backends
@@ -106,8 +109,8 @@ def test_two_windows_with_carried_state_equal_one(backend, cell):
     model = model_of(backend, cell)
     ids, targets = batch(steps=6)
     whole, part = model.window(6, 3), model.window(3, 3)
-    expected = np.array(whole.losses(ids, targets))
-    found = [np.array(part.losses(ids[t : t + 3], targets[t : t + 3])) for t in (0, 3)]
+    expected = host(whole.losses(ids, targets))
+    found = [host(part.losses(ids[t : t + 3], targets[t : t + 3])) for t in (0, 3)]
     np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-12)
 
 
@@ -116,12 +119,14 @@ def test_lanes_do_not_see_each_other(backend):
     """And come back in their order, however they are cut into parts."""
     model = model_of(backend)
     ids, targets = batch(lanes=5)
-    whole = np.array(model.window(4, 5).losses(ids, targets)).reshape(4, 5)
-    logits = np.array(model.window(4, 5).logits(ids)).reshape(4, 5, 6)
+    whole = host(model.window(4, 5).losses(ids, targets)).reshape(4, 5)
+    logits = host(model.window(4, 5).logits(ids)).reshape(4, 5, 6)
     for lane in range(5):
         own = ids[:, lane, None], targets[:, lane, None]
-        np.testing.assert_allclose(model.window(4, 1).losses(*own), whole[:, lane], rtol=1e-12)
-        np.testing.assert_allclose(model.window(4, 1).logits(own[0]), logits[:, lane], rtol=1e-12)
+        alone = model.window(4, 1)
+        np.testing.assert_allclose(host(alone.losses(*own)), whole[:, lane], rtol=1e-12)
+        alone.reset()
+        np.testing.assert_allclose(host(alone.logits(own[0])), logits[:, lane], rtol=1e-12)
 
 
 @model_backends
@@ -130,9 +135,9 @@ def test_states_can_be_saved_and_restored(backend):
     ids, _ = batch()
     window.logits(ids)
     saved = window.states
-    expected = np.array(window.logits(ids))
+    expected = host(window.logits(ids))
     window.states = saved
-    np.testing.assert_array_equal(window.logits(ids), expected)
+    np.testing.assert_array_equal(host(window.logits(ids)), expected)
 
 
 @model_backends
@@ -141,8 +146,7 @@ def test_states_are_given_and_taken_in_order(backend):
     window = model_of(backend).window(4, 3)
     states = random_states(window)
     window.states = states
-    for layer, expected in zip(window.states, states, strict=True):
-        np.testing.assert_array_equal(layer, expected)
+    np.testing.assert_array_equal(clone(window.states), clone(states))
     assert [s.shape for layer in window.states for s in layer] == [(3, 4)] * 4
 
 
@@ -153,8 +157,8 @@ def test_the_states_of_one_sequence_become_those_of_all(backend):
     one.states = random_states(one)
     many.states = one.states
     ids, _ = batch(lanes=1)
-    expected = np.array(one.logits(ids))
-    found = np.array(many.logits(np.repeat(ids, 3, axis=1))).reshape(4, 3, 6)
+    expected = host(one.logits(ids))
+    found = host(many.logits(np.repeat(ids, 3, axis=1))).reshape(4, 3, 6)
     for lane in range(3):
         np.testing.assert_allclose(found[:, lane], expected, rtol=1e-12)
 
@@ -163,10 +167,10 @@ def test_the_states_of_one_sequence_become_those_of_all(backend):
 def test_reset_forgets(backend):
     window = model_of(backend).window(4, 3)
     ids, _ = batch()
-    first = np.array(window.logits(ids))
-    assert not np.array_equal(window.logits(ids), first)
+    first = host(window.logits(ids))
+    assert not np.array_equal(host(window.logits(ids)), first)
     window.reset()
-    np.testing.assert_array_equal(window.logits(ids), first)
+    np.testing.assert_array_equal(host(window.logits(ids)), first)
 
 
 @model_backends
@@ -175,8 +179,8 @@ def test_training_window_carries_the_state_too(backend):
     training, plain = model.training_window(4, 3), model.window(4, 3)
     ids, targets = batch()
     for _ in range(2):
-        loss = training.loss_and_grads(ids, targets, None)
-        np.testing.assert_allclose(loss, plain.losses(ids, targets).mean(), rtol=1e-12)
+        loss = host(training.loss_and_grads(ids, targets, None))
+        np.testing.assert_allclose(loss, host(plain.losses(ids, targets)).mean(), rtol=1e-12)
 
 
 @model_backends
@@ -184,11 +188,11 @@ def test_a_small_step_against_the_gradient_lowers_the_loss(backend):
     model = model_of(backend)
     window = model.training_window(4, 3)
     ids, targets = batch()
-    before = float(window.loss_and_grads(ids, targets, None))
+    before = float(host(window.loss_and_grads(ids, targets, None)))
     model.params.flat[...] -= 0.01 * window.grads.flat
     model.refresh()
     window.reset()
-    assert float(window.loss_and_grads(ids, targets, None)) < before
+    assert float(host(window.loss_and_grads(ids, targets, None))) < before
 
 
 @model_backends
@@ -199,8 +203,8 @@ def test_gradients_replace_those_of_the_step_before(backend):
     for _ in range(2):
         window.reset()
         window.loss_and_grads(*batch(), None)
-        found.append(window.grads.flat.copy())
-        window.grads.flat[...] = np.nan
+        found.append(host(window.grads.flat))
+        put(window.grads.flat, np.nan)
     np.testing.assert_array_equal(*found)
 
 
@@ -248,7 +252,7 @@ def test_probabilities_of_all_symbols_sum_to_one(backend):
     total = 0.0
     for symbol in range(6):
         window = model.window(4, 3)
-        total = total + np.exp(-window.losses(ids, np.full((4, 3), symbol)))
+        total = total + np.exp(-host(window.losses(ids, np.full((4, 3), symbol))))
     np.testing.assert_allclose(total, 1, rtol=1e-12)
 
 
@@ -275,12 +279,12 @@ def loss_both_ways(model: Model, s: np.ndarray, states) -> float:
     T, B = len(s) - 1, s.shape[1]
     left, right = model.window(T, B), model.window(T, B, RIGHT)
     left.states = states
-    before = np.array(left.hidden(s[:-1])).reshape(T, B, -1)
-    after = np.array(right.hidden(np.ascontiguousarray(s[:0:-1]))).reshape(T, B, -1)[::-1]
-    table = model.params["encoder.weight" if model.config.tie else "decoder.weight"]
+    before = host(left.hidden(s[:-1])).reshape(T, B, -1)
+    after = host(right.hidden(np.ascontiguousarray(s[:0:-1]))).reshape(T, B, -1)[::-1]
+    table = host(model.params["encoder.weight" if model.config.tie else "decoder.weight"])
 
     def losses(h, bias: str, targets) -> float:
-        logits = h @ table.T + model.params[bias]
+        logits = h @ table.T + host(model.params[bias])
         largest = logits.max(axis=-1, keepdims=True)
         logits = logits - largest - np.log(np.exp(logits - largest).sum(-1, keepdims=True))
         return -float(np.take_along_axis(logits, targets[..., None], -1).sum())
@@ -300,7 +304,7 @@ def loss_both_ways(model: Model, s: np.ndarray, states) -> float:
 def test_gradients_of_both_ways_match_central_differences(backend, cell, tie, vocab):
     sizes = {"layers": 2, "hidden_size": 2, "embed_size": 2}
     model = model_of(backend, cell, tie=tie, vocab_size=vocab, bidirectional=True, **sizes)
-    model.params.flat[...] = np.random.default_rng(4).normal(size=model.params.flat.shape) / 2
+    put(model.params.flat, np.random.default_rng(4).normal(size=model.params.flat.shape) / 2)
     model.refresh()
     window = model.training_window(3, 3)
     states = random_states(window)
@@ -310,8 +314,9 @@ def test_gradients_of_both_ways_match_central_differences(backend, cell, tie, vo
         window.loss_and_grads(s[:-1], s[1:], None)
     if window.touched is not None:
         untouched = np.setdiff1d(np.arange(vocab), window.touched)
-        window.grads["encoder.weight"][untouched] = 0
-    analytic = window.grads.flat.copy()
+        for row in untouched:
+            put(window.grads["encoder.weight"][row], 0)
+    analytic = host(window.grads.flat)
 
     def loss() -> float:
         model.refresh()
@@ -325,10 +330,10 @@ def test_gradients_of_both_ways_match_central_differences(backend, cell, tie, vo
 def test_a_model_of_both_ways_reads_from_the_left_as_one_of_one_way(backend):
     """The same loss, and from window to window the same state."""
     both, one = (model_of(backend, bidirectional=b) for b in (True, False))
-    one.load({name: np.array(both.params[name]) for name in one.params})
+    one.load({name: host(both.params[name]) for name in one.params})
     windows = [model.training_window(4, 3) for model in (both, one)]
     for _ in range(2):
-        found, expected = (float(w.loss_and_grads(*batch(), None)) for w in windows)
+        found, expected = (float(host(w.loss_and_grads(*batch(), None))) for w in windows)
         assert found == pytest.approx(expected, rel=1e-13)
 
 

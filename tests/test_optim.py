@@ -8,6 +8,7 @@ import pytest
 from charrnn.config import OPTIMIZER_NAMES, TrainConfig
 from charrnn.optim import OPTIMIZERS, Optimizer, learning_rate
 from charrnn.params import Buffer
+from tests.support.devices import host, put
 from tests.support.stacks import exact, model_backends
 
 optimizers = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
@@ -24,9 +25,9 @@ def minimise(backend: str, name: str, steps: int, lr: float, **config) -> np.nda
     """Parameters after steps down the bowl |x - (3, -2)|^2, from the origin."""
     optimizer = optimizer_of(backend, name, {"x": (2,)}, **config)
     for _ in range(steps):
-        optimizer.grads.flat[...] = 2 * (optimizer.params.flat - np.array([3.0, -2.0]))
+        put(optimizer.grads.flat, 2 * (host(optimizer.params.flat) - np.array([3.0, -2.0])))
         optimizer.step(lr)
-    return optimizer.params.flat
+    return host(optimizer.params.flat)
 
 
 @model_backends
@@ -60,9 +61,9 @@ def test_sgd_with_momentum_by_hand(backend):
 @optimizers
 def test_weight_decay_shrinks_what_has_no_gradient(backend, name):
     optimizer = optimizer_of(backend, name, {"x": (2,)}, weight_decay=0.5)
-    optimizer.params.flat[...] = 1
+    put(optimizer.params.flat, 1)
     optimizer.step(0.1)
-    np.testing.assert_allclose(optimizer.params.flat, 1 - 0.1 * 0.5)
+    np.testing.assert_allclose(host(optimizer.params.flat), 1 - 0.1 * 0.5)
 
 
 @model_backends
@@ -72,9 +73,10 @@ def test_weight_decay_shrinks_what_has_no_gradient(backend, name):
 def test_clipping_keeps_the_direction_and_reports_the_norm_before(backend, limit, length):
     """Plain descent at a rate of 1 goes down by the clipped gradient."""
     optimizer = optimizer_of(backend, "sgd", {"x": (3,)}, clip=limit, momentum=0.0)
-    gradient = optimizer.grads.flat[...] = np.array([3.0, 4.0, 12.0])
-    assert optimizer.step(1.0) == pytest.approx(13)
-    np.testing.assert_allclose(-optimizer.params.flat, gradient / 13 * length, rtol=1e-5)
+    gradient = np.array([3.0, 4.0, 12.0])
+    put(optimizer.grads.flat, gradient)
+    assert float(host(optimizer.step(1.0))) == pytest.approx(13)
+    np.testing.assert_allclose(-host(optimizer.params.flat), gradient / 13 * length, rtol=1e-5)
 
 
 TABLE = {"table": (9, 3), "rest": (7,)}
@@ -83,12 +85,13 @@ TABLE = {"table": (9, 3), "rest": (7,)}
 def random_steps(optimizer: Optimizer, touched, rows, steps: int = 3) -> list[float]:
     """Norms of steps with random gradients, of the table's other ``rows`` none."""
     rng = np.random.default_rng(0)
-    optimizer.params.flat[...] = rng.normal(size=optimizer.params.flat.shape)
+    put(optimizer.params.flat, rng.normal(size=optimizer.params.flat.shape))
     norms = []
     for _ in range(steps):
-        optimizer.grads.flat[...] = rng.normal(size=optimizer.grads.flat.shape)
-        optimizer.grads["table"][np.setdiff1d(np.arange(9), rows)] = 0
-        norms.append(float(optimizer.step(0.1, touched)))
+        put(optimizer.grads.flat, rng.normal(size=optimizer.grads.flat.shape))
+        for row in np.setdiff1d(np.arange(9), rows):
+            put(optimizer.grads["table"][row], 0)
+        norms.append(float(host(optimizer.step(0.1, touched))))
     return norms
 
 
@@ -101,9 +104,9 @@ def test_a_step_that_touches_every_row_is_a_step_of_all(backend, name, dtype):
     rows = np.arange(9).astype(dtype)
     norms = random_steps(some, rows, rows)
     np.testing.assert_allclose(norms, random_steps(every, None, rows), rtol=1e-13)
-    np.testing.assert_allclose(some.params.flat, every.params.flat, rtol=1e-12)
+    np.testing.assert_allclose(host(some.params.flat), host(every.params.flat), rtol=1e-12)
     for slot, expected in every.buffers.items():
-        np.testing.assert_allclose(some.buffers[slot].flat, expected.flat, rtol=1e-12)
+        np.testing.assert_allclose(host(some.buffers[slot].flat), host(expected.flat), rtol=1e-12)
 
 
 @model_backends
@@ -117,16 +120,18 @@ def test_rows_that_are_not_touched_stay_as_they_are(backend, name):
     expected = random_steps(every, None, rows, steps=1)
     buffers = [some.params, *some.buffers.values()]
     rng = np.random.default_rng(0)
-    some.params.flat[...] = rng.normal(size=some.params.flat.shape)
-    some.grads.flat[...] = rng.normal(size=some.grads.flat.shape)
-    some.grads["table"][others] = np.nan
-    before = [buffer["table"][others].copy() for buffer in buffers]
-    assert some.step(0.1, rows) == pytest.approx(expected[0])
+    put(some.params.flat, rng.normal(size=some.params.flat.shape))
+    put(some.grads.flat, rng.normal(size=some.grads.flat.shape))
+    for row in others:
+        put(some.grads["table"][row], np.nan)
+    before = [host(buffer["table"])[others] for buffer in buffers]
+    assert float(host(some.step(0.1, rows))) == pytest.approx(expected[0])
     for buffer, values in zip(buffers, before, strict=True):
-        np.testing.assert_array_equal(buffer["table"][others], values)
+        np.testing.assert_array_equal(host(buffer["table"])[others], values)
     for buffer, other in zip(buffers, [every.params, *every.buffers.values()], strict=True):
-        np.testing.assert_allclose(buffer["table"][rows], other["table"][rows], rtol=1e-12)
-        np.testing.assert_allclose(buffer["rest"], other["rest"], rtol=1e-12)
+        ours, theirs = host(buffer["table"])[rows], host(other["table"])[rows]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+        np.testing.assert_allclose(host(buffer["rest"]), host(other["rest"]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("slot", ["params", "grads", "buffers"])
@@ -134,13 +139,11 @@ def test_rows_that_are_not_touched_stay_as_they_are(backend, name):
 def test_a_number_that_is_none_is_not_lost(backend, slot):
     """Divergence shows itself by it; where it is a gradient nothing is updated."""
     optimizer = optimizer_of(backend, "adam", TABLE, clip=1.0)
-    if slot == "buffers":
-        optimizer.buffers["exp_avg"].flat[5] = np.nan
-    else:
-        getattr(optimizer, slot).flat[5] = np.nan
-    norm = optimizer.step(0.1)
+    buffer = optimizer.buffers["exp_avg"] if slot == "buffers" else getattr(optimizer, slot)
+    put(buffer.flat[5:6], np.nan)
+    norm = host(optimizer.step(0.1))
     assert np.isnan(norm) == (slot == "grads")
-    assert np.isnan(optimizer.params.flat[5]) == (slot != "grads")
+    assert np.isnan(host(optimizer.params.flat)[5]) == (slot != "grads")
 
 
 def test_cosine_schedule_by_points():

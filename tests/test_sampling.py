@@ -16,16 +16,17 @@ from charrnn.sampling import pick, probabilities, sample_ids, sample_text
 from charrnn.text import UNKNOWN, CharVocabulary
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
-from tests.support.stacks import cpu_backend
+from tests.support.devices import GPU, host, put
+from tests.support.stacks import backend_of
 
 LOGITS = np.log(np.array([[0.9, 0.4, 0.3, 0.2, 0.1]]))  # the unknown symbol first
 ALPHABET = CharVocabulary("\nabcdefg")
 
 
-@pytest.fixture(scope="module", params=["numpy", "fused", "fused-2"])
+@pytest.fixture(scope="module", params=["numpy", "fused", "fused-2", GPU])
 def model(request):
     config = ModelConfig(len(ALPHABET), layers=2, hidden_size=8, embed_size=5)
-    model = Model(config, cpu_backend(request.param, np.float32))
+    model = Model(config, backend_of(request.param, np.float32))
     model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     model.params["decoder.weight"][...] *= 10  # so that what was read makes a difference
     model.refresh()
@@ -101,10 +102,10 @@ def test_a_context_of_any_length_is_read_as_if_symbol_by_symbol(model, length):
     ids = np.random.default_rng(length).integers(1, len(ALPHABET), size=length)
     window = model.window(1, 1)
     for symbol in ids:
-        logits = np.array(window.logits(symbol.reshape(1, 1)))
+        logits = host(window.logits(symbol.reshape(1, 1)))
     states, found = Reader(model).read(ids)
     np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(states[1][0], window.states[1][0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(host(states[1][0]), host(window.states[1][0]), rtol=1e-4, atol=1e-5)
 
 
 def test_drawing_equals_feeding_back_by_hand(model):
@@ -189,15 +190,15 @@ MARKED = WordVocabulary(["\n", "the", "cat", ","], PRETOKENIZED)
 def random_model(vocabulary, backend="numpy", unknown=0.0):
     """``unknown`` is added to the logit of the unknown symbol."""
     config = ModelConfig(len(vocabulary), hidden_size=8, embed_size=5)
-    model = Model(config, cpu_backend(backend, np.float32))
+    model = Model(config, backend_of(backend, np.float32))
     model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     model.params["decoder.weight"][...] *= 10
-    model.params["decoder.bias"][UNKNOWN] += unknown
+    put(model.params["decoder.bias"][:1], unknown)
     model.refresh()
     return model
 
 
-@pytest.fixture(scope="module", params=["numpy", "fused", "fused-2"])
+@pytest.fixture(scope="module", params=["numpy", "fused", "fused-2", GPU])
 def speaker(request):
     return random_model(LEXICON, request.param)
 
@@ -253,7 +254,7 @@ def test_the_first_draw_is_by_what_the_model_expects_there(speaker):
     """As often as the probabilities say, among the words that begin so."""
     window = speaker.window(1, 1)
     for symbol in (LEXICON.start, *LEXICON.encode("the")):
-        logits = np.array(window.logits(np.array([[symbol]])))
+        logits = host(window.logits(np.array([[symbol]])))
     p = probabilities(logits, SampleConfig(temperature=1.0))[0]
     cat, cattle = (p[LEXICON.encode(word)[0]] for word in ("cat", "cattle"))
     texts = words_of(speaker, "the ca", count=1000, length=1)

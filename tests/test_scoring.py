@@ -15,6 +15,7 @@ from charrnn.model import Model
 from charrnn.scoring import Lanes, Lines, LongText, Verdicts, judge
 from charrnn.text import CharVocabulary
 from charrnn.text.segments import Segment
+from tests.support.devices import GPU
 from tests.support.stacks import cells, exact, layers
 from tests.support.strict_device import StrictBackend
 from tests.support.tiny import expected, softmax, tiny_model
@@ -24,7 +25,7 @@ START = ALPHABET.start
 IDS = np.random.default_rng(0).integers(0, len(ALPHABET), size=2500, dtype=np.int32)
 
 #: The device's stand-in too: what is read must be copied to the host where it is said so.
-backends = pytest.mark.parametrize("backend", ["numpy", "fused", "fused-2", "strict"])
+backends = pytest.mark.parametrize("backend", ["numpy", "fused", "fused-2", "strict", GPU])
 
 
 @functools.cache

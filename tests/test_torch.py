@@ -21,12 +21,13 @@ from charrnn.optim import Optimizer
 from charrnn.params import Buffer, initial_values
 from charrnn.text import CharVocabulary
 from tests.golden.make_torch import FILE, STEPS
+from tests.support.devices import host, put
 from tests.support.shell import charrnn
 from tests.support.stacks import (
     Case,
+    backend_of,
     backends,
     cells,
-    cpu_backend,
     directions,
     exact,
     layers,
@@ -60,7 +61,7 @@ def test_stack_equals_golden_file(golden, backend, cell, layers, direction):
     entries = {n.removeprefix(key): v for n, v in golden.items() if n.startswith(key)}
     case = Case.make(backend, cell, layers, direction, STEPS)
     case.x[...] = entries.pop("x")
-    case.params.flat[...] = entries.pop("params")
+    put(case.params.flat, entries.pop("params"))
     dfinal = [[np.empty_like(s) for s in scan] for scan in case.states]
     for scan, states in enumerate(case.states):
         for k in range(len(states)):
@@ -76,7 +77,7 @@ def torch_stack(cell: str, layers: int, direction: str, steps: int) -> Any:
 
     case = Case.make("numpy", cell, layers, direction, steps, batch=3, seed=5)
     dy, dfinal = case.upstream()
-    params = {name: np.array(value) for name, value in case.params.items()}
+    params = {name: host(value) for name, value in case.params.items()}
     return dy, dfinal, run_stack(cell, layers, direction, params, case.x, case.states, dy, dfinal)
 
 
@@ -108,19 +109,19 @@ def test_model_loss_and_gradients_equal_torch(backend, cell, tie, vocab, bidirec
     )
     rng = np.random.default_rng(3)
     model = Model(config, exact(backend), learns=True)
-    model.params.flat[...] = rng.normal(scale=0.5, size=model.params.flat.shape)
+    put(model.params.flat, rng.normal(scale=0.5, size=model.params.flat.shape))
     model.refresh()
     window = model.training_window(5, 3)
     states = [[rng.normal(size=s.shape) for s in scan] for scan in window.states]
     ids, targets = rng.integers(0, vocab, size=(2, 5, 3))
-    params = {name: np.array(value) for name, value in model.params.items()}
+    params = {name: host(value) for name, value in model.params.items()}
     expected = language_model(config, params, ids, targets, states)
 
-    window.states = states
-    found = {"logits": np.array(window.logits(ids))}
-    window.states = states
-    found["loss"] = np.array(window.loss_and_grads(ids, targets, None))
-    found |= {f"d {name}": np.array(g) for name, g in window.grads.items()}
+    window.states = given = [[window.backend.to_device(s) for s in scan] for scan in states]
+    found = {"logits": host(window.logits(ids))}
+    window.states = given
+    found["loss"] = host(window.loss_and_grads(ids, targets, None))
+    found |= {f"d {name}": host(g) for name, g in window.grads.items()}
     assert_same(found, expected)
 
 
@@ -141,14 +142,14 @@ def test_optimizers_and_clipping_equal_torch(backend, name, decay, theirs, clip)
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=20), rng.normal(size=(6, 20))
     params, gradient = (Buffer(exact(backend), {"w": (20,)}) for _ in range(2))
-    params.flat[...] = start
+    put(params.flat, start)
     config = TrainConfig(optimizer=name, clip=clip, weight_decay=decay, momentum=0.8)
     optimizer = Optimizer(exact(backend), params, gradient, config)
     for row in grads:
-        gradient.flat[...] = row
+        put(gradient.flat, row)
         optimizer.step(0.05)
     expected = optimise(name, start, grads, clip, lr=0.05, **theirs)
-    np.testing.assert_allclose(params.flat, expected, rtol=1e-9)
+    np.testing.assert_allclose(host(params.flat), expected, rtol=1e-9)
 
 
 @needs_torch
@@ -161,15 +162,16 @@ def test_torch_loads_our_names_strictly_and_agrees_in_float32(backend, cell):
     from tests.support.torch_oracle import module
 
     config = model_config(cell, hidden_size=16, embed_size=8)
-    model = Model(config, cpu_backend(backend, np.float32))
+    model = Model(config, backend_of(backend, np.float32))
     model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
     window = model.window(10, 2)
     x = np.random.default_rng(1).normal(size=(10, 2, 8)).astype(np.float32)
-    rnn = module(cell, model.params.part("rnn."), 8, 16, 2, False).float()
+    params = {name: host(value) for name, value in model.params.part("rnn.").items()}
+    rnn = module(cell, params, 8, 16, 2, False).float()
     with torch.no_grad():
         expected = rnn(torch.from_numpy(x))[0].numpy()
-    y = window.parts[0].stack.forward(x.reshape(20, 8)).reshape(10, 2, 16)
-    np.testing.assert_allclose(y, expected, atol=1e-5)
+    y = window.parts[0].stack.forward(model.backend.to_device(x.reshape(20, 8)))
+    np.testing.assert_allclose(host(y).reshape(10, 2, 16), expected, atol=1e-5)
 
 
 #: A checkpoint's symbols, and a text that has others too.

@@ -78,7 +78,8 @@ class CupyBackend(ArrayBackend):
     def to_device(self, host: np.ndarray[Any, Any], out: Array | None = None) -> Array:
         if out is None:
             return self.xp.asarray(host)
-        out.set(np.asarray(host, dtype=out.dtype, order="C"))
+        # By way of memory that the device reads by itself: ``set`` may wait until it has.
+        out[...] = self.xp.asarray(np.asarray(host, dtype=out.dtype, order="C"))
         return out
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
@@ -89,7 +90,7 @@ class CupyBackend(ArrayBackend):
         return self.xp.take(table, ids, axis=0, out=out)
 
     def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
-        self.xp.add.at(table, ids, rows)
+        self._kernels.scatter_add(table, ids, rows)
 
     def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
         return self._kernels.find(name, reference)

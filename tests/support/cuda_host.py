@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.backend.cuda import losses, sources
+from charrnn.backend.cuda import drawing, losses, sources
 from charrnn.backend.cuda.sources import Source
 from charrnn.backend.trace import CellTrace, UpdateTrace
 from charrnn.cells import CELLS
@@ -38,7 +38,15 @@ Function = Callable[[int, int, int, bool, Any], bool]
 def all_sources(dtype: Any) -> list[Source]:
     """Every kernel there is, and those of a cell of the tests."""
     dtype = np.dtype(dtype)
-    made = [losses.cross_entropy(dtype), sources.dropout(dtype)]
+    made = [
+        kernel(dtype)
+        for kernel in (
+            losses.cross_entropy,
+            drawing.draw,
+            sources.scatter_add,
+            sources.dropout,
+        )
+    ]
     for cell in (*CELLS.values(), ODD):
         trace = CellTrace(cell)
         made += [f(dtype, cell.name, trace) for f in (sources.forward, sources.backward)]

@@ -12,8 +12,9 @@ import pytest
 from charrnn.backend import Backend, NumpyBackend
 from charrnn.cells import CELLS
 from charrnn.config import ModelConfig
-from charrnn.layers import Stack, States, copy_states
+from charrnn.layers import Stack, States
 from charrnn.params import Buffer, recurrent_shapes
+from tests.support.devices import GPU, gpu, host, put
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "both": (False, True)}
 
@@ -21,18 +22,20 @@ cells = pytest.mark.parametrize("cell", sorted(CELLS))
 directions = pytest.mark.parametrize("direction", DIRECTIONS)
 layers = pytest.mark.parametrize("layers", [1, 2, 3])
 #: Where the mathematics is checked: see ``exact``.
-backends = pytest.mark.parametrize("backend", ["numpy", "fused"])
+backends = pytest.mark.parametrize("backend", ["numpy", "fused", GPU])
 #: Likewise of a whole model, whose batch is cut into parts for two threads.
-model_backends = pytest.mark.parametrize("backend", ["numpy", "fused", "fused-2"])
+model_backends = pytest.mark.parametrize("backend", ["numpy", "fused", "fused-2", GPU])
 
 INPUT, HIDDEN = 2, 3
 
 
 @functools.cache
-def cpu_backend(name: str, dtype: Any) -> Backend:
-    """``numpy``, ``fused`` with one thread or ``fused-N`` with N; each is made once."""
+def backend_of(name: str, dtype: Any) -> Backend:
+    """``numpy``, ``gpu``, ``fused`` with one thread or ``fused-N`` with N; each is made once."""
     if name == "numpy":
         return NumpyBackend(dtype)
+    if name == "gpu":
+        return gpu(dtype)
     from charrnn.backend.fused import FusedBackend
 
     return FusedBackend(dtype, threads=int(name.partition("-")[2] or 1))
@@ -40,7 +43,7 @@ def cpu_backend(name: str, dtype: Any) -> Backend:
 
 def exact(name: str) -> Backend:
     """A backend by its name, in float64."""
-    return cpu_backend(name, np.float64)
+    return backend_of(name, np.float64)
 
 
 def weights_of(backend: Backend, params: Buffer) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class Case:
             CELLS[cell], INPUT, HIDDEN, layers, bidirectional=len(reverse) == 2
         )
         params, grads = Buffer(made, shapes), Buffer(made, shapes)
-        params.flat[...] = rng.normal(scale=0.6, size=params.flat.shape)
+        put(params.flat, rng.normal(scale=0.6, size=params.flat.shape))
         weights = weights_of(made, params)
         stack = Stack(
             made, CELLS[cell], weights, grads, layers, steps, batch, directions=reverse, **options
@@ -120,17 +123,22 @@ class Case:
         x [T, B, I] (by default the case's) or, with ``index`` [T, B] into it, a table [U, I].
         """
         refresh(self.weights)
-        copy_states(self.stack.initial, self.states if states is None else states)
-        rows = np.ascontiguousarray(self.x if x is None else x).reshape(-1, INPUT)
-        y = self.stack.forward(rows, None if index is None else index.reshape(-1))
-        return np.array(y).reshape(*self.stack.shape, -1)
+        to_device = self.backend.to_device
+        for to, scan in zip(self.stack.initial, states or self.states, strict=True):
+            for array, state in zip(to, scan, strict=True):
+                put(array, state)
+        rows = to_device(np.ascontiguousarray(self.x if x is None else x).reshape(-1, INPUT))
+        y = self.stack.forward(rows, None if index is None else to_device(index.reshape(-1)))
+        return host(y).reshape(*self.stack.shape, -1)
 
     def backward(
         self, dy: np.ndarray[Any, Any], dfinal: States | None = None
     ) -> tuple[np.ndarray[Any, Any], States]:
         """Gradients of x, [T*B, I] or [U, I], and of the initial states."""
-        dx, dstates = self.stack.backward(dy.reshape(-1, dy.shape[-1]), dfinal)
-        return np.array(dx), clone(dstates)
+        to_device = self.backend.to_device
+        final = dfinal and [[to_device(d) for d in scan] for scan in dfinal]
+        dx, dstates = self.stack.backward(to_device(dy.reshape(-1, dy.shape[-1])), final)
+        return host(dx), clone(dstates)
 
     def upstream(self, seed: int = 1) -> tuple[np.ndarray[Any, Any], States]:
         """Random gradients of the output and of the final states."""
@@ -147,9 +155,9 @@ class Case:
         for name, states in (("final", final), ("d state", dstates)):
             for scan, values in enumerate(states):
                 found |= {f"{name}.{scan}.{k}": v for k, v in enumerate(values)}
-        return found | {f"d {name}": np.array(g) for name, g in self.grads.items()}
+        return found | {f"d {name}": host(g) for name, g in self.grads.items()}
 
 
 def clone(states: States) -> States:
-    """A copy of every state array."""
-    return [[np.array(s) for s in scan] for scan in states]
+    """A copy of every state array, on the host."""
+    return [[host(s) for s in scan] for scan in states]

@@ -15,6 +15,7 @@ from charrnn.text import Vocabulary
 from charrnn.text.tokens import WORDS
 from charrnn.text.vocabulary import CharVocabulary
 from charrnn.text.words import WordVocabulary
+from tests.support.devices import host
 from tests.support.stacks import exact, model_config
 
 Array = np.ndarray[Any, Any]
@@ -67,7 +68,7 @@ def expected(model: Model, ids: Sequence[int] | Array, side: str = LEFT) -> Arra
     """
     given = np.array(ids, np.int32)
     lanes = given.reshape(len(given), -1)
-    p = softmax(np.array(model.window(*lanes.shape, side).logits(lanes), np.float64))
+    p = softmax(host(model.window(*lanes.shape, side).logits(lanes)).astype(np.float64))
     return p.reshape(*given.shape, -1)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from charrnn.backend.base import Array
-from charrnn.backend.cuda import losses, sources
+from charrnn.backend.cuda import drawing, losses, sources
+from charrnn.backend.cuda.blocks import threads_for
+from charrnn.backend.cuda.generation import GenerationLoop
 from charrnn.backend.cuda.sources import Source
 from charrnn.backend.trace import CellTrace, UpdateTrace
 
@@ -36,7 +39,11 @@ class Kernels:
             "scan_backward": self._scan_backward,
             "cross_entropy": self._cross_entropy(),
             "dropout": self._dropout(),
+            "generate": self._generate,
         }
+        self.scatter_add = self._scatter_add()
+        self.draw = self._draw()
+        self._loops: WeakKeyDictionary[Any, GenerationLoop] = WeakKeyDictionary()
         self._cell = functools.cache(self._made_cell)
 
     def find(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,14 +73,22 @@ class Kernels:
     def _scan_forward(
         self, backend: Any, cell: Any, memory: Any, weight: Any, bias: Array, reverse: bool
     ) -> None:
+        step, h, back = self.forward_step(cell, memory, bias), memory.states[0], int(reverse)
+        for t in range(len(h) - 1)[:: -1 if reverse else 1]:
+            backend.linear(h[t + back], weight, memory.recurrent)
+            step(t, back)
+
+    def forward_step(self, cell: Any, memory: Any, bias: Array) -> Callable[[int, int], None]:
+        """The pointwise part of a step: from ``t`` and whether time runs backwards, 0 or 1."""
         (source, launch), _ = self._cell(cell)
         named = memory._asdict() | {"bias": bias}
         arrays = self._checked(*(named[name] for name in source.arrays))
-        h, back = memory.states[0], int(reverse)
-        T, grid, sizes = _sizes(memory, back)
-        for t in range(T)[:: -1 if reverse else 1]:
-            backend.linear(h[t + back], weight, memory.recurrent)
-            launch(grid, (THREADS,), (*arrays, t, *sizes))
+        grid, sizes = _sizes(memory)
+
+        def step(t: int, back: int) -> None:
+            launch(grid, (THREADS,), (*arrays, t, *sizes, back))
+
+        return step
 
     def _scan_backward(
         self, backend: Any, cell: Any, memory: Any, weight: Any, dy: Array, reverse: bool
@@ -83,12 +98,13 @@ class Kernels:
         named = memory._asdict() | {"product": product}
         self._checked(*(named[name] for name in source.arrays if name != "dy"))
         arrays = [(named | {"dy": dy})[name] for name in source.arrays]
-        T, grid, sizes = _sizes(memory, int(reverse))
+        grid, sizes = _sizes(memory)
+        sizes = (*sizes, int(reverse))
         # dy may be one direction's part of both, and the strides of an axis of one are any.
         steps, rows, units = (stride // dy.itemsize for stride in dy.strides)
         assert dy.dtype == self.dtype and (units == 1 or dy.shape[2] == 1)
         product.fill(0)
-        for t in range(T)[:: 1 if reverse else -1]:
+        for t in range(len(dy))[:: 1 if reverse else -1]:
             launch(grid, (THREADS,), (*arrays, t, *sizes, steps, rows))
             backend.linear_backward(memory.drecurrent[t], weight, product)
         dh = memory.dstate[0]
@@ -104,7 +120,7 @@ class Kernels:
             N, V = logits.shape
             arrays = self._checked(logits, targets, out)
             if N:
-                launch((N,), (losses.threads_for(V),), (*arrays, V, float(scale)))
+                launch((N,), (threads_for(V),), (*arrays, V, float(scale)))
 
         return cross_entropy
 
@@ -119,6 +135,44 @@ class Kernels:
             launch(_blocks(x.size), (THREADS,), (*arrays, x.size, int(threshold), float(scale)))
 
         return dropout
+
+    def _scatter_add(self) -> Callable[..., None]:
+        launch = self._launch(sources.scatter_add(self.dtype))
+
+        def scatter_add(table: Array, ids: Array, rows: Array) -> None:
+            assert ids.dtype == np.int64
+            (V, E), N = table.shape, len(ids)
+            arrays = self._checked(table, ids, rows)
+            launch((V, -(-E // THREADS)), (THREADS,), (*arrays, N, E))
+
+        return scatter_add
+
+    def _draw(self) -> Callable[..., None]:
+        launch = self._launch(drawing.draw(self.dtype))
+
+        def draw(
+            logits: Array, bias: Array, masses: Array, draws: Array, ids: Array, out: Array,
+            config: Any,
+        ) -> None:  # fmt: skip
+            """``config``: a ``SampleConfig``; for the rest see ``drawing.draw``."""
+            assert draws.dtype == masses.dtype == np.float64
+            assert ids.dtype == out.dtype == np.int64
+            B, V = logits.shape
+            arrays = (*self._checked(logits, bias), masses, draws, ids, out)
+            launch((B,), (threads_for(V),), (
+                *arrays, V, int(not config.unknown), float(config.temperature),
+                int(config.cuts), config.top_k or V, float(config.top_p), float(config.min_p),
+            ))  # fmt: skip
+
+        return draw
+
+    def _generate(
+        self, window: Any, ids: np.ndarray[Any, Any], draws: np.ndarray[Any, Any], config: Any
+    ) -> np.ndarray[Any, Any]:
+        [network] = window.parts
+        if network not in self._loops:
+            self._loops[network] = GenerationLoop(self, window.backend, network)
+        return self._loops[network].run(ids, draws, config)
 
     def _update(self, method: Any) -> Callable[..., None]:
         trace = UpdateTrace(method, len(method.slots))
@@ -137,7 +191,7 @@ def _blocks(size: int) -> tuple[int]:
     return (max(1, -(-size // THREADS)),)
 
 
-def _sizes(memory: Any, back: int) -> tuple[int, tuple[int, int], tuple[int, ...]]:
-    """T, the grid of a step, and the numbers that follow ``t``."""
+def _sizes(memory: Any) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """The grid of a step, and the numbers that follow ``t``."""
     _, T1, B, H = memory.states.shape
-    return T1 - 1, (B, -(-H // THREADS)), (T1 - 1, B, H, back)
+    return (B, -(-H // THREADS)), (T1 - 1, B, H)

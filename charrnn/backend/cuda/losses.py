@@ -6,29 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.backend.cuda.blocks import of_all
 from charrnn.backend.cuda.sources import Source, source
-
-#: Threads of a block at most; their number must be a power of 2.
-THREADS = 256
-
-#: What all threads of a block have, combined as a tree of which each level is half as wide. Once
-#: for each ``combine``: no barrier keeps the next call from ``part``.
-_DEVICE = f"""
-static __device__ inline real sum(real a, real b) {{ return a + b; }}
-
-template <real combine(real, real)> static __device__ real of_all(real own)
-{{
-    __shared__ real part[{THREADS}];
-    const int n = threadIdx.x;
-    part[n] = own;
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {{
-        __syncthreads();
-        if (n < half) part[n] = combine(part[n], part[n + half]);
-    }}
-    __syncthreads();
-    return part[0];
-}}
-"""
 
 _BODY = """\
     const int first = threadIdx.x, threads = blockDim.x;
@@ -55,9 +34,4 @@ def cross_entropy(dtype: np.dtype[Any]) -> Source:
     """``layers.head.cross_entropy``; without a scale the logits stay what they are."""
     arrays = {"logits": "real", "targets": "const long long", "losses": "real"}
     numbers = {"V": "long long", "scale": "double"}
-    return source(dtype, "cross_entropy", arrays, numbers, _BODY, device=_DEVICE)
-
-
-def threads_for(V: int) -> int:
-    """How many threads read a row of V numbers: up to one each, in whole warps."""
-    return min(THREADS, max(32, 1 << (V - 1).bit_length()))
+    return source(dtype, "cross_entropy", arrays, numbers, _BODY, device=of_all("real"))

@@ -183,6 +183,19 @@ def update(dtype: np.dtype[Any], name: str, trace: UpdateTrace) -> Source:
     return source(dtype, f"update_{name}", arrays, {"N": "long long"}, body)
 
 
+def scatter_add(dtype: np.dtype[Any]) -> Source:
+    """``Backend.scatter_add`` of ids [N] and rows [N, E]; equal ids in their order, every time."""
+    arrays = {"table": "real", "ids": "const long long", "rows": "const real"}
+    body = """\
+    const long long v = blockIdx.x, j = (long long)blockIdx.y * blockDim.x + threadIdx.x;
+    if (j >= E) return;
+    real total = table[v * E + j];
+    for (long long n = 0; n < N; n++)
+        if (ids[n] == v) total += rows[n * E + j];
+    table[v * E + j] = total;"""
+    return source(dtype, "scatter_add", arrays, dict.fromkeys(("N", "E"), "long long"), body)
+
+
 def dropout(dtype: np.dtype[Any]) -> Source:
     """``layers.dropout.dropout``; ``out`` may be ``x``."""
     arrays = {"x": "const real", "draws": "const unsigned short", "out": "real"}

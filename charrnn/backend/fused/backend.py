@@ -85,7 +85,6 @@ class FusedBackend(NumpyBackend):
             "cross_entropy": self._cross_entropy,
             "sum_of_squares": self._sum_of_squares,
             "dropout": self._dropout,
-            "generate": self._generate,
         }
 
     def call(self, function: Function, *arguments: Any) -> None:
@@ -215,6 +214,7 @@ class FusedBackend(NumpyBackend):
             for kind, cell in list(self._modules):
                 if kind == "cell":
                     self.generation(cell)
+            return functools.partial(self._generate, reference)
         return self._update(reference) if name == "update" else self._kernels[name]
 
     def _scan_forward(
@@ -272,11 +272,16 @@ class FusedBackend(NumpyBackend):
 
     def _generate(
         self,
+        reference: Callable[..., Any],
         window: Any,
         ids: np.ndarray[Any, Any],
         draws: np.ndarray[Any, Any],
-        temperature: float,
+        config: Any,
     ) -> np.ndarray[Any, Any]:
+        if config.cuts or config.unknown:
+            found: np.ndarray[Any, Any] = reference(window, ids, draws, config)
+            return found
+
         def run(number: int) -> np.ndarray[Any, Any]:
             columns, network = window.columns[number], window.parts[number]
             with self._lock:
@@ -284,6 +289,6 @@ class FusedBackend(NumpyBackend):
                 if loop is None:
                     alone = len(window.parts) == 1
                     loop = self._loops[network] = GenerationLoop(self, network, alone=alone)
-            return loop.run(ids[columns], draws[:, columns], temperature)
+            return loop.run(ids[columns], draws[:, columns], config.temperature)
 
         return np.concatenate(self.map(run, range(len(window.parts))), axis=1)

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-torch test-nvrtc torture bench lint clean
+.PHONY: demo test test-slow test-torch test-nvrtc test-gpu torture bench lint clean
 
 # Train for two minutes on the bundled tales, then write three samples.
 demo: $(VENV)/.installed
@@ -27,6 +27,12 @@ test-torch: $(VENV)/.installed-torch
 # NVIDIA's compiler on the kernels of a GPU, for which there need be none; large as well.
 test-nvrtc: $(VENV)/.installed-nvrtc
 	$(BIN)/python -m pytest tests/test_nvrtc.py
+
+# Gradients, equivalence, sampling, training and resuming on an NVIDIA GPU; with GPU=stand-in on
+# NumPy behind CuPy's face, with the kernels compiled as C++. Needs PyTorch, and CuPy for a GPU.
+GPU ?= real
+test-gpu: $(VENV)/.installed-torch
+	$(BIN)/python -m pytest -m gpu --gpu $(GPU) -rs
 
 # What runs and checkpoints survive, in full figures; about twenty minutes.
 torture: $(VENV)/.installed-test

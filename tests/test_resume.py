@@ -40,6 +40,7 @@ from charrnn.optim import Optimizer
 from charrnn.recipe import Options
 from charrnn.runs import RunFolder, list_steps
 from charrnn.training import train
+from tests.support.devices import devices, present
 from tests.support.shell import TALES
 
 SMALL = {"hidden_size": 12, "layers": 1, "batch_size": 8, "seq_len": 8, "evals": 3}
@@ -92,13 +93,15 @@ def ended(monkeypatch):
     return set_end
 
 
-def run(corpus, folder, requests=None, resume=False, threads=1, **options):
+def run(corpus, folder, requests=None, resume=False, threads=1, device="cpu", **options):
     events = []
     try:
-        for event in train(
-            [corpus], folder, Options(**options), requests=requests, resume=resume, threads=threads
-        ):
-            events.append(event)
+        with present():
+            for event in train(
+                [corpus], folder, Options(**options), requests=requests, resume=resume,
+                threads=threads, device=device,
+            ):  # fmt: skip
+                events.append(event)
     except Killed:
         pass
     return events
@@ -165,8 +168,9 @@ def test_a_broken_run_ends_as_an_unbroken_one(
     ],
     ids=str,
 )
-def test_other_runs_too(tmp_path, corpus, ended, extra):
-    options = SMALL | {"steps": 40, "dropout": 0.3} | extra
+@devices
+def test_other_runs_too(tmp_path, corpus, ended, extra, device):
+    options = SMALL | {"steps": 40, "dropout": 0.3, "device": device} | extra
     ended(-1, "")
     run(corpus, tmp_path / "whole", **options)
     assert broken_up(corpus, tmp_path / "parts", ended, 1, **options) > 0

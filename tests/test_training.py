@@ -26,6 +26,7 @@ from charrnn.layers import Dropout
 from charrnn.model import TrainingWindow
 from charrnn.optim import OPTIMIZERS
 from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS
+from tests.support.devices import devices, present
 from tests.support.shell import TALES
 from tests.support.stacks import cells, model_config
 from tests.support.texts import known_characters
@@ -48,7 +49,8 @@ def run(tmp_path, corpus):
 
     def train(**options):
         output = tmp_path / f"run-{next(numbers)}"
-        return list(charrnn.train(corpus, output, **(SMALL | options)))
+        with present():
+            return list(charrnn.train(corpus, output, **(SMALL | options)))
 
     return train
 
@@ -61,29 +63,34 @@ def weights_of(events) -> dict[str, np.ndarray]:
     return checkpoint.load(Path(of(Saved, events)[-1].path)).weights
 
 
-def test_overfits_twenty_characters(tmp_path):
+@devices
+def test_overfits_twenty_characters(tmp_path, device):
     """The quickest proof that everything learns: a text of twenty characters, by heart."""
     text = "the quick brown fox "
     path = tmp_path / "fox.txt"
     path.write_text(text * 20, encoding="utf-8")
-    list(charrnn.train(path, tmp_path / "run", **SMALL, steps=250, dropout=0.0, lr=0.02, evals=1))
-    model = charrnn.load(tmp_path / "run")
+    options = SMALL | {"steps": 250, "dropout": 0.0, "lr": 0.02, "evals": 1}
+    with present():
+        list(charrnn.train(path, tmp_path / "run", device=device, **options))
+        model = charrnn.load(tmp_path / "run", device)
     assert model.sample("the quick", length=91, temperature=0) == (text * 5)[9:]
     assert model.score(text * 3).nats_per_token < 0.2
 
 
+@devices
 @cells
-def test_every_cell_learns_more_than_the_frequencies_of_symbols(run, corpus, cell):
-    config = model_config(cell)
-    events = run(cell=config.cell, activation=config.activation, steps=150, dropout=0.0, lr=0.01)
+def test_every_cell_learns_more_than_the_frequencies_of_symbols(run, corpus, cell, device):
+    config, options = model_config(cell), {"steps": 150, "dropout": 0.0, "lr": 0.01}
+    events = run(cell=config.cell, activation=config.activation, device=device, **options)
     text = corpus.read_text(encoding="utf-8")
     entropy = -sum(n / len(text) * math.log(n / len(text)) for n in Counter(text).values())
     assert of(Finished, events)[0].nats < entropy < of(Step, events)[0].loss
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_every_optimizer_learns_real_text(run, optimizer):
-    events = run(optimizer=optimizer, steps=60, dropout=0.0)
+@devices
+def test_every_optimizer_learns_real_text(run, optimizer, device):
+    events = run(optimizer=optimizer, steps=60, dropout=0.0, device=device)
     assert of(Step, events)[-1].loss < of(Step, events)[0].loss - 0.3
 
 
@@ -104,9 +111,11 @@ def test_the_log_has_every_event(run):
     assert records[0]["train"]["seq_len"] == 16
 
 
-def test_the_same_seed_trains_the_same_weights(run):
-    first, again = (weights_of(run(steps=12, seed=3, dropout=0.2)) for _ in range(2))
-    other = weights_of(run(steps=12, seed=4, dropout=0.2))
+@devices
+def test_the_same_seed_trains_the_same_weights(run, device):
+    options = {"steps": 12, "dropout": 0.2, "device": device}
+    first, again = (weights_of(run(seed=3, **options)) for _ in range(2))
+    other = weights_of(run(seed=4, **options))
     for name, value in first.items():
         np.testing.assert_array_equal(value, again[name])
     assert not np.array_equal(first["decoder.weight"], other["decoder.weight"])

@@ -25,6 +25,9 @@ from tests.support.strict_device import DeviceArray
 #: The backend of that name, in ``pytest.mark.parametrize``.
 GPU = pytest.param("gpu", marks=pytest.mark.gpu)
 
+#: For ``--device``, while the GPU is ``present``.
+devices = pytest.mark.parametrize("device", ["cpu", GPU])
+
 #: What ``--gpu`` says: ``real`` or ``stand-in``.
 kind = "real"
 

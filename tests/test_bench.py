@@ -10,11 +10,13 @@ import sys
 
 import pytest
 
-from tests.bench import encode, harness, sample, startup, table, train
+from tests.bench import encode, gpu, harness, sample, startup, table, train
 from tests.bench.__main__ import SUBJECTS
 from tests.bench.harness import QUICK, BenchError, Plan, Shape, call, median_time, take_turns
 from tests.bench.machine import OthersUse, describe, machine
 from tests.bench.table import Row, markdown, number, result, tables
+from tests.support.cuda_host import needs_compiler
+from tests.support.fake_cupy import fake_backend
 
 MACHINE = {"cpu": "Abacus", "cores": 2, "system": "Linux"} | dict.fromkeys(
     ("Python", "NumPy", "PyTorch", "charrnn"), "1.0"
@@ -228,14 +230,17 @@ def test_comparison_of_different_models_gives_no_result(other):
         train.compare([found()], [found(**other)])
 
 
-@pytest.mark.parametrize("name", ["ours", "worker", *(s.__name__.split(".")[-1] for s in SUBJECTS)])
+@pytest.mark.parametrize(
+    "name", ["gpu", "ours", "worker", *(s.__name__.split(".")[-1] for s in SUBJECTS)]
+)
 def test_modules_import(name):
     assert importlib.import_module(f"tests.bench.{name}").__doc__
 
 
-def test_torch_is_imported_by_its_own_side_only():
+@pytest.mark.parametrize("name", ["rival", "gpu_rival"])
+def test_torch_is_imported_by_its_own_side_only(name):
     pytest.importorskip("torch", reason="PyTorch is not installed (charrnn[torch])")
-    assert importlib.import_module("tests.bench.rival").__doc__
+    assert importlib.import_module(f"tests.bench.{name}").__doc__
 
 
 def test_without_torch_the_error_says_what_to_do(monkeypatch):
@@ -259,3 +264,69 @@ def test_rows_measured_before_an_error_are_kept(capsys):
 
 def test_only_cases_that_were_asked_for_are_measured():
     assert not list(encode.measure(Plan(only="nothing like it")))
+
+
+# On a GPU
+
+
+def test_shapes_of_the_gpu_are_those_documented():
+    assert [shape.step for shape in gpu.SHAPES] == [
+        "lstm 2x128, 64x128, vocab 65",
+        "lstm 2x256, 64x128, vocab 65",
+        "lstm 1x512, 64x128, vocab 65",
+        "lstm 2x512, 64x128, vocab 65",
+        "lstm 3x512, 128x128, vocab 65",
+        "lstm 1x1024, 64x128, vocab 65",
+        "lstm 2x1024, 64x128, vocab 65",
+    ]
+    assert [name.split()[0] for name, *_ in gpu.cases("2x128")] == ["training", "generating"]
+    assert (gpu.WARM_UPS, gpu.REPEATS) == (5, 20)
+
+
+def test_contestants_are_warm_and_then_take_turns():
+    done = []
+    contestants = {name: lambda name=name: done.append(name) for name in "ab"}
+    seconds = gpu.interleaved(contestants, lambda step: len(done) + (step() or 0))
+    assert "".join(done) == "a" * 5 + "b" * 5 + "ab" * 20
+    assert seconds == {"a": list(range(10, 50, 2)), "b": list(range(11, 50, 2))}
+
+
+def test_ours_is_set_against_each_way_of_theirs():
+    seconds = {"charrnn": [1.0, 2.0], "eager": [2.0, 2.0], "graph": [1.0, 1.0]}
+    first, second = gpu.rows("training", "tokens/s", "lstm", 100, seconds, "same")
+    assert (first.case, first.ours, first.theirs) == ("lstm: eager", [100, 50], [50, 50])
+    assert (second.case, second.value, second.check) == ("lstm: graph", 0.75, "same")
+
+
+def test_without_a_gpu_there_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert gpu.main(["--json", str(tmp_path / "gpu.json")]) == 69
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("tests.bench.gpu: error: CuPy is not installed: ")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_compiler
+def test_gradients_are_checked_before_anything_is_measured(monkeypatch):
+    backend = fake_backend()
+    assert 0 < gpu.check_gradients(backend) < 1e-5
+    monkeypatch.setattr(gpu, "TOLERANCE", 1e-12)
+    with pytest.raises(BenchError, match="off what it is in double precision"):
+        gpu.check_gradients(backend)
+
+
+@needs_compiler
+def test_rows_are_shown_and_kept(monkeypatch, capsys, tmp_path):
+    def measure(backend, shape, parameters, timer):
+        yield row(case=shape.step)
+
+    backend = fake_backend()
+    backend.xp.__version__ = "14"
+    monkeypatch.setattr(gpu, "device", lambda: (backend, None, "Loom"))
+    monkeypatch.setattr(gpu, "cases", lambda only: [("a case", measure, Shape("lstm", 1, 8))])
+    assert gpu.main(["--json", str(tmp_path / "gpu.json")]) == 0
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert (found["machine"]["gpu"], len(found["rows"])) == ("Loom", 1)
+    assert "Loom, CuPy 14" in capsys.readouterr().out
+    assert gpu.main(["--json", str(tmp_path / "none"), "--minutes", "-1"]) == 0
+    assert "no time left for: a case" in capsys.readouterr().err

@@ -34,9 +34,14 @@ def test_every_kernel_keeps_its_numbers_in_few_registers(dtype, device):
 
 @devices
 def test_kernels_of_float32_compute_in_float32(device):
-    """One ``tanh`` of the wrong kind would cost more than all else; a scale comes as a double."""
+    """One ``tanh`` of the wrong kind would cost more than all else; a scale comes as a double.
+
+    ``draw`` alone computes in double precision, as ``sampling.pick`` does.
+    """
     taken = {"ld.param.f64", "cvt.rn.f32.f64", "setp.eq.f64"}
     for name, kernel in all_compiled(np.float32, device).items():
+        if name == "draw":
+            continue
         assert set(re.findall(r"^\s+(\w[\w.]*f64)\b", kernel.ptx, re.MULTILINE)) <= taken, name
     assert "fma.rn.f64" in all_compiled(np.float64, device)["lstm_forward"].ptx
 

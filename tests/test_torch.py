@@ -21,7 +21,9 @@ from charrnn.optim import Optimizer
 from charrnn.params import Buffer, initial_values
 from charrnn.text import CharVocabulary
 from tests.golden.make_torch import FILE, STEPS
+from tests.support.cuda_host import needs_compiler
 from tests.support.devices import host, put
+from tests.support.fake_cupy import fake_backend
 from tests.support.shell import charrnn
 from tests.support.stacks import (
     Case,
@@ -241,3 +243,29 @@ def test_what_torch_trained_is_imported_and_agrees(tmp_path, config):
     assert charrnn("import", str(paths[0]), str(paths[1]), "-o", str(paths[2])).code == 0
     found, ids = logprobs(paths[2])
     np.testing.assert_allclose(found, module.logprobs(ids), atol=1e-5)
+
+
+@needs_torch
+@needs_compiler
+def test_the_benchmark_of_a_gpu_on_stand_ins_for_one(tmp_path, monkeypatch):
+    """Both sides do the same work; nothing is captured, and nothing is said of its speed."""
+    from tests.bench import gpu, gpu_rival, ours
+    from tests.bench.harness import Shape
+
+    monkeypatch.setattr(gpu_rival, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu_rival, "_captured", lambda step: step)
+    monkeypatch.setattr(gpu, "REPEATS", 2)
+    monkeypatch.setattr(gpu, "LENGTH", 12)
+    shape, parameters = Shape("lstm", 2, 16, batch=4, window=8), str(tmp_path / "parameters.npz")
+    ours.write_parameters(shape.to_dict(), parameters)
+
+    def timer(step: Any) -> float:
+        step()
+        return 1.0
+
+    for measure, unit in ((gpu.training, "tokens/s"), (gpu.generating, "characters/s")):
+        rows = list(measure(fake_backend(), shape, parameters, timer))
+        assert [row.case.split(": ")[1] for row in rows] == list(gpu_rival.WAYS)
+        assert {row.unit for row in rows} == {unit}
+        assert {len(values) for row in rows for values in (row.ours, row.theirs)} == {2}
+        assert all(row.check.startswith(("losses agree", "same likeliest")) for row in rows)

@@ -36,7 +36,7 @@ from tests.support.kernels import (
     specials,
 )
 from tests.support.stacks import cells, model_config
-from tests.support.strict_device import LAUNCHES
+from tests.support.strict_device import LAUNCHES, DeviceArray
 
 pytestmark = needs_compiler
 
@@ -290,6 +290,12 @@ def test_a_training_step_never_waits_and_launches_few_kernels(gpu, cell):
     assert few["cross_entropy"] == few["update_adam"] == 1
     assert few["dropout"] == 6  # of the embedding, the first layer and the last; back again
     assert few["exp"] == few["sqrt"] - 1 == few["tanh"] == 0  # the norm of the gradients
+
+
+def test_nothing_is_copied_to_the_device_in_a_way_that_may_wait(gpu, monkeypatch):
+    """CuPy's ``set`` reads the host's own memory, for which CUDA may wait for all before it."""
+    monkeypatch.setattr(DeviceArray, "set", lambda *_: pytest.fail("set"))
+    assert step_of_training(gpu(np.float32), "gru", 4)["gru_forward"] == 8
 
 
 def test_a_kernel_is_made_once_and_only_if_it_is_launched(gpu, monkeypatch):

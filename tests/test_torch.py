@@ -254,6 +254,7 @@ def test_the_benchmark_of_a_gpu_on_stand_ins_for_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gpu_rival, "DEVICE", "cpu")
     monkeypatch.setattr(gpu_rival, "_captured", lambda step: step)
+    monkeypatch.setattr(gpu, "WARM_UPS", 1)
     monkeypatch.setattr(gpu, "REPEATS", 2)
     monkeypatch.setattr(gpu, "LENGTH", 12)
     shape, parameters = Shape("lstm", 2, 16, batch=4, window=8), str(tmp_path / "parameters.npz")

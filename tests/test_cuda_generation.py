@@ -95,6 +95,12 @@ def test_of_the_likeliest_by_far_comes_the_first(temperature):
     assert chosen(logits, config, np.array([0.9])) == [40]
 
 
+def test_a_draw_on_a_bound_takes_the_symbol_behind_it():
+    """Of four that are as likely, whose masses add up without rounding."""
+    draws, config = np.array([0.0, 0.25, 0.5, 0.75]), SampleConfig(temperature=1.0)
+    assert chosen(np.zeros((4, 5)), config, draws).tolist() == [1, 2, 3, 4]
+
+
 @dtypes
 @pytest.mark.parametrize("draw", [0.0, 0.5, 1 - 2**-53])
 @pytest.mark.parametrize("impossible", [[1, 2], [48, 49], [1, 2, 25, 49]])

@@ -32,7 +32,7 @@ test-nvrtc: $(VENV)/.installed-nvrtc
 # NumPy behind CuPy's face, with the kernels compiled as C++. Needs PyTorch, and CuPy for a GPU.
 GPU ?= real
 test-gpu: $(VENV)/.installed-torch
-	$(BIN)/python -m pytest -m gpu --gpu $(GPU) -rs
+	$(BIN)/python -m pytest -m gpu --gpu $(GPU) -rs $(if $(filter stand-in,$(GPU)),-n auto --dist loadfile)
 
 # What runs and checkpoints survive, in full figures; about twenty minutes.
 torture: $(VENV)/.installed-test

@@ -101,19 +101,11 @@ class Resumed(Beginning):
         return self.checkpoint
 
     def check(self, corpus: dict[str, Any]) -> None:
-        for then, now in (
-            (self._from.corpus, corpus),
-            (_dictionary(self._from.corpus, "valid"), _dictionary(corpus, "valid")),
-        ):
-            if then.get("sha256") != now.get("sha256"):
-                what = "validation text" if now is not corpus else "text"
-                names = ", ".join(map(str, then.get("sources", []))) or "the end of the text"
-                another = "say --valid as before" if now is not corpus else "else use --init-from"
-                raise DataError(
-                    f"{what} is not the run's",
-                    ", ".join(now.get("sources", [])) or "the end of the text",
-                    f"it was: {names}; {another}",
-                )
+        then, held_out = self._from.corpus, _dictionary(self._from.corpus, "valid")
+        _check_text("text", then, corpus, "for another text use --init-from")
+        _check_text(
+            "validation text", held_out, _dictionary(corpus, "valid"), "say --valid as before"
+        )
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -157,6 +149,15 @@ class FineTuned(Beginning):
     @property
     def origin(self) -> dict[str, Any]:
         return {"init_from": self.source.sha256}
+
+
+def _check_text(what: str, then: dict[str, Any], now: dict[str, Any], remedy: str) -> None:
+    if then.get("sha256") != now.get("sha256"):
+        was, given = (
+            ", ".join(map(str, found.get("sources", []))) or "the end of the text"
+            for found in (then, now)
+        )
+        raise DataError(f"{what} is not the run's", given, f"it was: {was}; {remedy}")
 
 
 def _tokenizer(checkpoint: Checkpoint) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from charrnn.backend import select_backend
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, SampleConfig
+from charrnn.config import CompleteConfig, ModelConfig, SampleConfig
 from charrnn.errors import DataError
 from charrnn.model import Model
 from charrnn.runs import load_model
@@ -41,6 +40,7 @@ class LanguageModel:
         backend, self.note = select_backend(device, announce=announce)
         self.model = Model(checkpoint.config, backend)
         self.model.load(checkpoint.weights)
+        self._completers: dict[float, Completer] = {}
 
     @classmethod
     def load(
@@ -58,21 +58,31 @@ class LanguageModel:
         """The architecture."""
         return self.checkpoint.config
 
-    @functools.cached_property
-    def completer(self) -> Completer:
-        """Completes texts, and remembers what it has read of the last ones."""
+    def completer(self, cache: float = CompleteConfig.cache) -> Completer:
+        """Completes texts, and remembers what it has read of the last ones.
+
+        See ``charrnn.completion.Completer``; the same each time for a ``cache``.
+        """
         from charrnn.completion import Completer
 
-        return Completer(self.model, self.vocabulary)
+        if cache not in self._completers:
+            self._completers[cache] = Completer(self.model, self.vocabulary, cache)
+        return self._completers[cache]
 
     def complete(
-        self, text: str, n: int = 5, *, mode: str = "auto", min_p: float = 0.0
+        self,
+        text: str,
+        n: int = CompleteConfig.n,
+        *,
+        mode: str = CompleteConfig.mode,
+        min_p: float = CompleteConfig.min_p,
+        cache: float = CompleteConfig.cache,
     ) -> Completion:
         """The n likeliest words that complete ``text``, as ``charrnn complete`` finds them.
 
-        See ``charrnn.completion.Completer.complete``.
+        See ``charrnn.completion.Completer``.
         """
-        return self.completer.complete(text, n, mode=mode, min_p=min_p)
+        return self.completer(cache).complete(text, n, mode=mode, min_p=min_p)
 
     def sample(
         self,

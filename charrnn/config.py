@@ -226,17 +226,19 @@ class CompleteConfig(Config):
     """How many words complete a text, each at least how probable.
 
     ``mode``: what a last word without a space behind it is: "next", whole; "prefix", the beginning
-    of one; "auto", either.
+    of one; "auto", either. ``cache``: the weight of words that the text has already.
     """
 
     n: int = 5
     mode: str = "auto"
     min_p: float = 0.0
+    cache: float = 0.0
 
     def __post_init__(self) -> None:
         _between("-n", self.n, 1, 1000)
         _one_of("mode", self.mode, MODES)
         _between("--min-p", self.min_p, 0, 1)
+        _between("--cache", self.cache, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,7 @@ class EvalConfig(Config):
     are of lines, ``alternatives`` of tokens. Figures of files are also given as they would be with
     a temperature that is fitted on the file ``temperature_fit``, and if the model learned from the
     text after it was scored, ``dynamic``, at a rate ``dynamic_lr`` or, if 0, one of its own.
+    ``cache`` is that of ``CompleteConfig``.
     """
 
     per: str = "file"
@@ -260,6 +263,7 @@ class EvalConfig(Config):
     temperature_fit: str = ""
     dynamic: bool = False
     dynamic_lr: float = 0.0
+    cache: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("--per", self.per, PER)
@@ -269,6 +273,7 @@ class EvalConfig(Config):
         _between("--top", self.top, 0, 2**31)
         _between("--alternatives", self.alternatives, 1, 1000)
         _between("--dynamic-lr", self.dynamic_lr, 0, 100)
+        _between("--cache", self.cache, 0, 1)
         whole = self.whole_files and self.reset == "file"
         _require(whole or self.lanes == 1, "--lanes", self.lanes, "only whole files are cut")
         plain = whole and self.lanes == 1

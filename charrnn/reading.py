@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charrnn.backend import Array
 from charrnn.layers import States
 from charrnn.model import CHUNK, Model, Window
 from charrnn.params import LEFT
@@ -19,10 +20,15 @@ _REMEMBERED = 32
 
 
 class Reading(NamedTuple):
-    """What is known after a context: the states [1, H] each, and on the host logits [1, V]."""
+    """What is known after a context: the states [1, H] each, and on the host logits [1, V].
+
+    ``outputs``, of a reader that keeps them, are the last layer's h [n, H] at all symbols, in parts
+    as they were read: a text that has grown shares them with what it was.
+    """
 
     states: States
     logits: Floats
+    outputs: tuple[Array, ...] = ()
 
 
 class Reader:
@@ -32,8 +38,8 @@ class Reader:
     from their end on.
     """
 
-    def __init__(self, model: Model, side: str = LEFT) -> None:
-        self.model, self.side = model, side
+    def __init__(self, model: Model, side: str = LEFT, *, keep_outputs: bool = False) -> None:
+        self.model, self.side, self.keep_outputs = model, side, keep_outputs
         self._windows: dict[tuple[int, int], Window] = {}
         self._read: dict[tuple[int, ...], Reading] = {}
 
@@ -53,7 +59,7 @@ class Reader:
         return reading
 
     def _read_on(self, reading: Reading | None, ids: tuple[int, ...]) -> Reading:
-        states = reading.states if reading else None
+        states, outputs = (reading.states, [*reading.outputs]) if reading else (None, [])
         at = 0
         for steps in _STEPS:
             if len(ids) - at < steps:
@@ -66,11 +72,18 @@ class Reader:
             while len(ids) - at >= steps:
                 part = np.array(ids[at : at + steps], np.int32)[:, None]
                 h = window.hidden(part)
+                if self.keep_outputs:
+                    outputs.append(h.copy())
                 at += steps
             states = window.states
         logits = window.decode(h[-1:])
         assert states is not None
-        return Reading(states, self.model.backend.to_host(logits))
+        return Reading(states, self.model.backend.to_host(logits), tuple(outputs))
+
+    def outputs(self, reading: Reading) -> Floats:
+        """The last layer's h [N, H] at each of the N symbols of a context, on the host."""
+        backend = self.model.backend
+        return backend.to_host(backend.xp.concatenate(reading.outputs))
 
     def losses(self, states: States, ids: Ids, targets: Ids) -> Floats:
         """After states [1, H]: ids and targets [T, B] -> the cross-entropy of each in nats [T, B].

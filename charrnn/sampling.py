@@ -85,9 +85,9 @@ def sample_ids(
     """
     if not config.length:
         return
-    states, logits = Reader(model).read(context)
+    reading = Reader(model).read(context)
     window = model.window(1, config.count)
-    window.states = states
+    window.states, logits = reading.states, reading.logits
     if first is not None:
         allowed = np.full_like(logits, -np.inf)
         allowed[:, first] = logits[:, first]

@@ -154,6 +154,19 @@ def test_of_several_texts_one_answer_is_enough(complete, folder, stdin, code):
     assert complete(stdin=stdin).code == code
 
 
+def test_a_cache_of_words(complete, model):
+    """Of a model of characters, one line that says so."""
+    text = "cat cat the the cat cat "
+    found = complete("--cache", "0.9", "--scores", text)
+    if model.config.level == "char":
+        message = "charrnn: error: a cache is for models of words: --cache 0.9\n"
+        assert (found.code, found.out, found.err) == (2, "", message)
+        return
+    suggestions = model.complete(text, cache=0.9).suggestions
+    assert found.out == "".join(f"{s.text}\t{s.p:.4f}\n" for s in suggestions)
+    assert suggestions != model.complete(text).suggestions
+
+
 def test_a_blank_is_filled_whatever_the_mode(complete):
     """A process that an editor keeps must not end because of one."""
     found = complete("--next", "--json", stdin=b"a ____ a\na\n")
@@ -166,6 +179,7 @@ BAD = {
     "too many": (["-n", "1001", "a"], b"", 2, "-n 1001; must be from 1 to 1000"),
     "no number": (["-n", "x", "a"], b"", 2, "'x'"),
     "improbable": (["--min-p", "1.5", "a"], b"", 2, "--min-p 1.5; must be from 0 to 1"),
+    "more than all": (["--cache", "1.5", "a"], b"", 2, "--cache 1.5; must be from 0 to 1"),
     "not a number": (["--min-p", "nan", "a"], b"", 2, "--min-p nan"),
     "no such model": (["-m", "none", "a"], b"", 66, "no such checkpoint: none"),
     "no such device": (["--device", "tpu", "a"], b"", 2, "--device tpu"),

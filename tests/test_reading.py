@@ -48,6 +48,21 @@ def test_a_context_is_read_as_in_one_go(backend, cell, side, length):
     np.testing.assert_allclose(states, clone(window.states), rtol=1e-10, atol=1e-12)
 
 
+@model_backends
+@sides
+def test_outputs_are_those_at_every_symbol_of_a_context(backend, side):
+    """Whatever was read before; texts that grow apart do not disturb each other."""
+    model, reader = model_of(backend), Reader(model_of(backend), side, keep_outputs=True)
+    for ids in (LONG[:20], LONG[:21], LONG[:300], LONG[:20] + LONG[50:90], LONG[:21], LONG[:9]):
+        h = host(model.window(len(ids), 1, side).hidden(np.array(ids)[:, None]))
+        np.testing.assert_allclose(reader.outputs(reader.read(ids)), h, rtol=1e-10, atol=1e-12)
+
+
+def test_outputs_are_kept_only_where_they_are_wanted():
+    """A prompt may be long."""
+    assert Reader(model_of()).read(LONG).outputs == ()
+
+
 def test_the_sides_are_two_models():
     left, right = (Reader(model_of(), side).read(LONG[:9]).logits for side in (LEFT, RIGHT))
     assert not np.allclose(left, right)

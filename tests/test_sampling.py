@@ -103,7 +103,7 @@ def test_a_context_of_any_length_is_read_as_if_symbol_by_symbol(model, length):
     window = model.window(1, 1)
     for symbol in ids:
         logits = host(window.logits(symbol.reshape(1, 1)))
-    states, found = Reader(model).read(ids)
+    states, found, _ = Reader(model).read(ids)
     np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(host(states[1][0]), host(window.states[1][0]), rtol=1e-4, atol=1e-5)
 

@@ -59,6 +59,10 @@ def complete(
     min_p: Annotated[
         float, typer.Option(help="Only words at least as probable as this.", metavar="P")
     ] = 0.0,
+    cache: Annotated[
+        float,
+        typer.Option(help="Favour words that the text has already, a neural cache; try 0.2.", metavar="W"),
+    ] = CompleteConfig.cache,
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Suggest below the line that is being typed.")
     ] = False,
@@ -87,7 +91,7 @@ def complete(
     at_most_one({"--raw": raw, "--json": as_json} | instead)
     at_most_one({"TEXT": text is not None} | instead)
     mode = "next" if next_word else "prefix" if prefix else "auto"
-    CompleteConfig(n, mode, min_p)  # before the model is loaded, and a line is read
+    CompleteConfig(n, mode, min_p, cache)  # before the model is loaded, and a line is read
     if print_shell is not None:
         write(_script(print_shell))
         return
@@ -95,13 +99,15 @@ def complete(
         from charrnn.cli.interactive import Session, check_terminal
 
         check_terminal()
-        Session(lambda: partial(load_model(model, device).complete, n=n, min_p=min_p), mode).run()
+        Session(
+            lambda: partial(load_model(model, device).complete, n=n, min_p=min_p, cache=cache), mode
+        ).run()
         return
     lm = load_model(model, device)
     found = False
     for number, request in enumerate(_requests() if text is None else [text], 1):
         begin = time.perf_counter()
-        answer = lm.complete(request, n, mode=mode, min_p=min_p)
+        answer = lm.complete(request, n, mode=mode, min_p=min_p, cache=cache)
         ms = 1000 * (time.perf_counter() - begin)
         found = found or bool(answer.suggestions)
         if as_json:

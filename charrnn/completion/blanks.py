@@ -66,7 +66,8 @@ class WordBlanks:
         before, after = self.words.reader.read(left), self.mirror.read(right[::-1])
         model = self.mirror.model
         logits = model.between(before.states, after.states)
-        return softmax(model.backend.to_host(logits)[0])
+        p = softmax(model.backend.to_host(logits)[0])
+        return self.words.recalled(p, before, left)
 
     def _judged(self, left: list[int], ids: list[int], right: list[int]) -> Floats:
         """ln P(right | left, id) of each candidate; of a long right, of its beginning."""

@@ -22,6 +22,7 @@ from charrnn.completion.request import (
 )
 from charrnn.completion.words import WordCompleter
 from charrnn.config import CompleteConfig
+from charrnn.errors import UsageError
 from charrnn.model import Model
 from charrnn.params import RIGHT
 from charrnn.reading import Reader
@@ -36,13 +37,19 @@ _FEWER = 16  # candidates of each
 class Completer:
     """Completes texts with one model, and remembers what it has read of them."""
 
-    def __init__(self, model: Model, vocabulary: Vocabulary) -> None:
+    def __init__(self, model: Model, vocabulary: Vocabulary, cache: float = 0.0) -> None:
+        """``cache``, from 0 to 1, is the weight of words that a text has already.
+
+        Raises ``UsageError`` where the model is not one of words.
+        """
         self.vocabulary = vocabulary
-        left = Reader(model)
+        left = Reader(model, keep_outputs=cache > 0)
         right = Reader(model, RIGHT) if model.config.bidirectional else None
         self._words: CharCompleter | WordCompleter
         self._rank: Callable[[Blank, int, int], Ranked]
         if isinstance(vocabulary, CharVocabulary):
+            if cache:
+                raise UsageError("a cache is for models of words", f"--cache {cache:g}")
             self._words = CharCompleter(left, vocabulary)
             mirror = CharCompleter(right, vocabulary) if right else None
             self._rank = CharBlanks(self._words, mirror).rank
@@ -50,7 +57,7 @@ class Completer:
             from charrnn.text.words import WordVocabulary
 
             assert isinstance(vocabulary, WordVocabulary)
-            self._words = WordCompleter(left, vocabulary)
+            self._words = WordCompleter(left, vocabulary, cache)
             self._rank = WordBlanks(self._words, right).rank
 
     def complete(

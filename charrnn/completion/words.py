@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.completion.cache import mixed
 from charrnn.completion.request import (
     MAX_CONTEXT,
     Floats,
@@ -20,7 +21,7 @@ from charrnn.completion.request import (
     recent,
     softmax,
 )
-from charrnn.reading import Reader
+from charrnn.reading import Reader, Reading
 from charrnn.text import UNKNOWN
 from charrnn.text.tokens import TOKENIZERS
 from charrnn.text.words import WordVocabulary
@@ -91,8 +92,9 @@ class Way(NamedTuple):
 class WordCompleter:
     """Ranks words by the softmax over those that fit, whichever way the text is read."""
 
-    def __init__(self, reader: Reader, vocabulary: WordVocabulary) -> None:
-        self.reader, self.vocabulary = reader, vocabulary
+    def __init__(self, reader: Reader, vocabulary: WordVocabulary, cache: float = 0.0) -> None:
+        """``cache``: the weight of words that the text has already; see ``cache.mixed``."""
+        self.reader, self.vocabulary, self.cache = reader, vocabulary, cache
         self.tokenizer = TOKENIZERS[vocabulary.tokenizer]
         self.lexicon = Lexicon(vocabulary)
 
@@ -108,7 +110,12 @@ class WordCompleter:
 
     def expected(self, context: Sequence[int]) -> Floats:
         """The probability of each id [V] after a context."""
-        return softmax(self.reader.read(context).logits[0])
+        reading = self.reader.read(context)
+        return self.recalled(softmax(reading.logits[0]), reading, context)
+
+    def recalled(self, p: Floats, reading: Reading, context: Sequence[int]) -> Floats:
+        """Probabilities [V] with those of the cache, if there is one."""
+        return mixed(p, self.reader.outputs(reading), context, self.cache) if self.cache else p
 
     def complete(self, request: Request, n: int) -> tuple[list[Suggestion], float]:
         """The n likeliest words, and the probability of all others."""

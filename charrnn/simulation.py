@@ -2,8 +2,7 @@
 
 Conventions differ, so here are ours. Words are counted, and one key behind each for the space;
 punctuation is read as context, but its keys are not counted. A word that is suggested is taken at
-once, for one key that brings the space as well. A suggestion is right whatever its case. Each line
-is typed on its own.
+once, for one key that brings the space as well. A suggestion is right whatever its case.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charrnn.completion import Completer
-from charrnn.completion.request import fold, is_word_character
+from charrnn.completion.request import fold, is_word_character, recent
 from charrnn.errors import DataError
 from charrnn.text.tokens import Tokenizer
 
@@ -29,6 +28,7 @@ SLOTS = (1, 3, 5)
 CEILINGS = {"at_once": 1, "after_a_letter": 2}
 
 _SHARES = (0.5, 0.95, 0.99)
+_ABOVE = 20_000  # characters of a text that are kept: more than completers read
 
 
 @dataclass
@@ -93,18 +93,22 @@ def suggester(completer: Completer) -> Suggest:
     return suggest
 
 
-def simulate(lines: Iterable[str], suggest: Suggest, tokenizer: Tokenizer) -> Typing:
-    """Type lines with the help of ``suggest``; unknown words, ``<unk>``, are context alone.
+def simulate(texts: Iterable[Iterable[str]], suggest: Suggest, tokenizer: Tokenizer) -> Typing:
+    """Type texts, each line by line with its break, with the help of ``suggest``.
 
-    Raises ``DataError`` where there is no word to type.
+    The lines above one in its text are context, as are unknown words, ``<unk>``. Raises
+    ``DataError`` where there is no word to type.
     """
     typing = Typing()
-    for line in lines:
-        tokens = tokenizer.split(line)
-        for n, word in enumerate(tokens):
-            if is_word_character(word[0]) and word != tokenizer.unknown:
-                before = tokenizer.join(tokens[: n + 1]).removesuffix(word)
-                _type(word, before, suggest, typing)
+    for lines in texts:
+        above = ""
+        for line in lines:
+            tokens = tokenizer.split(line)
+            for n, word in enumerate(tokens):
+                if is_word_character(word[0]) and word != tokenizer.unknown:
+                    before = tokenizer.join(tokens[: n + 1]).removesuffix(word)
+                    _type(word, above + before, suggest, typing)
+            above = recent(above + line, _ABOVE)
     if not typing.words:
         raise DataError("text without words", remedy="there is nothing to type")
     return typing

@@ -282,13 +282,16 @@ def test_adapted_figures_leave_out_what_cannot_be_read(evaluate, name):
 # A typist
 
 
-def test_a_typist_is_the_one_of_the_simulation(json_of, model):
-    lines = [*ONE.splitlines(keepends=True), *TWO.splitlines(keepends=True)]
+@pytest.mark.parametrize("reset", ["file", "line"])
+def test_a_typist_is_the_one_of_the_simulation(json_of, model, reset):
+    texts = [text.splitlines(keepends=True) for text in (ONE, TWO)]
+    if reset == "line":
+        texts = [[line] for text in texts for line in text]
     tokenizer = TOKENIZERS.get(model.vocabulary.tokenizer, WORDS)
-    expected = simulate(lines, suggester(model.completer), tokenizer).to_dict()
-    found = json_of("--completion", "one.txt", "two.txt")
+    expected = simulate(texts, suggester(model.completer()), tokenizer).to_dict()
+    found = json_of("--completion", "--reset", reset, "one.txt", "two.txt")
     assert list(found) == ["signature", "checkpoint", "completion", "errors"]
-    assert "|state:line|" in found["signature"]
+    assert f"|state:{'carried' if reset == 'file' else 'line'}|" in found["signature"]
     spread = found["completion"].pop("latency_ms")
     assert list(spread) == list(expected.pop("latency_ms")) == ["p50", "p95", "p99"]
     assert found["completion"] == expected
@@ -297,6 +300,22 @@ def test_a_typist_is_the_one_of_the_simulation(json_of, model):
     ]
     assert list(expected["recall"]) == list(expected["keys_saved"]) == ["1", "3", "5"]
     assert list(expected["ceilings"]) == ["at_once", "after_a_letter"]
+
+
+def test_a_typist_can_have_a_cache_of_words(evaluate, json_of, model):
+    """The figures are those of a completer that has one, and the signature says so."""
+    found = evaluate("--json", "--completion", "--cache", "0.5", "one.txt")
+    if model.config.level == "char":
+        message = "charrnn: error: a cache is for models of words: --cache 0.5\n"
+        assert (found.code, found.out, found.err) == (2, "", message)
+        return
+    texts, tokenizer = [ONE.splitlines(keepends=True)], TOKENIZERS[model.vocabulary.tokenizer]
+    expected = simulate(texts, suggester(model.completer(0.5)), tokenizer).to_dict()
+    result = read_json(found.out)
+    assert "|state:carried|cache:0.5|" in result["signature"]
+    for figure in ("recall", "mean_reciprocal_rank", "keys_saved"):
+        assert result["completion"][figure] == expected[figure]
+    assert "cache" not in json_of("--completion", "one.txt")["signature"]
 
 
 def test_a_typist_is_a_table_and_a_sentence(evaluate, json_of):
@@ -514,6 +533,8 @@ def test_these_go_together(tmp_path, first, second):
         (["--dynamic", "--reset", "line"], "--dynamic; it is of whole files, read in one lane"),
         (["--temperature-fit", "x", "--lanes", "2"], "--temperature-fit; it is of whole files"),
         (["--temperature-fit", "x", "--reset", "line"], "--temperature-fit; it is of whole files"),
+        (["--cache", "0.2"], "--cache 0.2; it needs --completion"),
+        (["--completion", "--cache", "2"], "--cache 2.0; must be from 0 to 1"),
         (["--dynamic-lr", "0.1"], "--dynamic-lr 0.1; it needs --dynamic"),
         (["--dynamic", "--dynamic-lr", "-1"], "--dynamic-lr -1.0; must be from 0 to 100"),
         (["--dynamic", "--dynamic-lr", "nan"], "--dynamic-lr nan; must be from 0 to 100"),

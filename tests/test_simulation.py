@@ -32,7 +32,7 @@ def typed():
     zoo: is not known: 3 letters and a space.
     """
     suggest = Fake("have her went a now home")
-    return simulate(["went home.", "Now, zoo"], suggest, WORDS), suggest
+    return simulate([["went home."], ["Now, zoo"]], suggest, WORDS), suggest
 
 
 def test_keys_are_those_of_the_fewest_letters_that_bring_a_word_among_the_slots(typed):
@@ -77,13 +77,28 @@ def test_what_is_asked_is_the_line_up_to_there_and_what_is_typed_of_a_word(typed
     assert len(typed[0].seconds) == len(typed[1].asked)
 
 
+def test_lines_above_are_context_within_a_text():
+    suggest = Fake("")
+    simulate([["go\n", "...\n", "up."], ["on"]], suggest, WORDS)
+    assert [before for before, typed in suggest.asked if not typed] == ["", "go\n...\n", ""]
+
+
+def test_of_a_long_text_the_end_is_context(monkeypatch):
+    """It begins at the same place for a while, so that what was read of it is of use."""
+    monkeypatch.setattr(simulation, "_ABOVE", 8)
+    suggest = Fake("")
+    simulate([["abc\n", "def\n", "ghi\n", "jkl\n"]], suggest, WORDS)
+    befores = [before for before, typed in suggest.asked if not typed]
+    assert befores == ["", "abc\n", "abc\ndef\n", "def\nghi\n"]
+
+
 def test_every_suggestion_that_is_right_counts_whatever_its_case_or_apostrophe():
-    typing = simulate(["DON'T don’t"], lambda before, typed, n: ["Don't"], WORDS)
+    typing = simulate([["DON'T don’t"]], lambda before, typed, n: ["Don't"], WORDS)
     assert (typing.ranks, typing.keys) == ([1, 1], dict.fromkeys(SLOTS, 2))
 
 
 def test_a_word_that_is_never_suggested_takes_its_letters_and_a_space():
-    typing = simulate(["one two"], lambda before, typed, n: [], WORDS)
+    typing = simulate([["one two"]], lambda before, typed, n: [], WORDS)
     assert typing.keys == dict.fromkeys(SLOTS, 8)
     assert [typing.savings(s) for s in SLOTS] == [0, 0, 0]
     assert (typing.recall(5), typing.mean_reciprocal_rank) == (0, 0)
@@ -91,13 +106,13 @@ def test_a_word_that_is_never_suggested_takes_its_letters_and_a_space():
 
 def test_perfect_suggestions_reach_the_ceiling():
     line = "one two three"
-    typing = simulate([line], lambda before, typed, n: line[len(before) :].split()[:1], WORDS)
+    typing = simulate([[line]], lambda before, typed, n: line[len(before) :].split()[:1], WORDS)
     assert [typing.savings(s) for s in SLOTS] == [typing.ceiling(1)] * 3
     assert typing.recall(1) == typing.mean_reciprocal_rank == 1
 
 
 def test_more_suggestions_than_slots_are_of_no_use():
-    typing = simulate(["ab"], lambda before, typed, n: ["x", "y", "z", "v", "w", "ab"], WORDS)
+    typing = simulate([["ab"]], lambda before, typed, n: ["x", "y", "z", "v", "w", "ab"], WORDS)
     assert typing.ranks == [6]
     assert typing.recall(5) == 0
     assert typing.keys == dict.fromkeys(SLOTS, 3)
@@ -105,7 +120,7 @@ def test_more_suggestions_than_slots_are_of_no_use():
 
 def test_unknown_words_and_symbols_of_pretokenized_text_are_context_alone():
     suggest = Fake("")
-    typing = simulate(["the <unk> , at @-@ n\n"], suggest, PRETOKENIZED)
+    typing = simulate([["the <unk> , at @-@ n\n"]], suggest, PRETOKENIZED)
     assert typing.words == 3
     befores = dict.fromkeys(before for before, _ in suggest.asked)
     assert list(befores) == [" ", " the <unk> , ", " the <unk> , at @-@ "]
@@ -122,10 +137,10 @@ def test_latency_is_what_so_many_took_at_most(share, expected):
 def test_the_time_is_that_of_suggesting(monkeypatch):
     clock = iter([10.0, 10.25, 20.0, 20.5])
     monkeypatch.setattr(simulation.time, "perf_counter", lambda: next(clock))
-    typing = simulate(["ab"], lambda before, typed, n: ["ab"] if typed else [], WORDS)
+    typing = simulate([["ab"]], lambda before, typed, n: ["ab"] if typed else [], WORDS)
     assert typing.seconds == [0.25, 0.5]
 
 
 def test_a_text_without_words_is_refused():
     with pytest.raises(DataError, match="text without words"):
-        simulate(["...", ""], Fake("a"), WORDS)
+        simulate([["...", ""]], Fake("a"), WORDS)

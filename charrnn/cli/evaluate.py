@@ -16,6 +16,7 @@ from charrnn.cli.console import (
     load_model,
 )
 from charrnn.config import EvalConfig
+from charrnn.errors import UsageError
 
 #: Options of the figures that go with another view as well; all others exclude each other.
 _ALSO_OF = {"--score-only": ["--lanes"], "--compare": ["--json"], "--completion": ["--json"]}
@@ -87,6 +88,10 @@ def eval_(
         bool,
         typer.Option("--completion", help="What suggestions save someone who types these texts."),
     ] = False,
+    cache: Annotated[
+        float,
+        typer.Option(help="With such a cache as of charrnn complete.", metavar="W"),
+    ] = EvalConfig.cache,
     heat: Annotated[bool, typer.Option("--heat", help="The texts, coloured by surprisal.")] = False,
     html: Annotated[
         Path | None,
@@ -114,7 +119,10 @@ def eval_(
         temperature_fit=temperature_fit,
         dynamic=dynamic,
         dynamic_lr=dynamic_lr,
+        cache=cache,
     )
+    if cache and not completion:
+        raise UsageError("invalid value", f"--cache {cache:g}", "it needs --completion")
     view = at_most_one({
         "--score-only": score_only, "--per": per != "file", "--nbest": nbest, "--heat": heat,
         "--html": html is not None, "--compare": compare is not None, "--completion": completion,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import typer
@@ -85,21 +84,27 @@ def show_completion(
 ) -> None:
     """What suggestions save a typist who writes these texts."""
     tokenizer = TOKENIZERS.get(lm.vocabulary.tokenizer, WORDS)
+    completer = lm.completer(config.cache)
 
-    def lines() -> Iterator[str]:
+    def texts() -> Iterator[Iterable[str]]:
         for source in sources:
-            with sources.reported(source.name):
-                yield from whole_lines(source.pieces())
+            if config.by_line:
+                yield from ([line] for line in lines(source))
+            else:
+                yield lines(source)
+
+    def lines(source: Source) -> Iterator[str]:
+        with sources.reported(source.name):
+            yield from whole_lines(source.pieces())
 
     typing = None
     with sources.reported(""):
         try:
-            typing = simulate(lines(), suggester(lm.completer), tokenizer)
+            typing = simulate(texts(), suggester(completer), tokenizer)
         except DataError:  # no words; that files could not be read was said
             if not sources.errors:
                 raise
     found = typing.to_dict() if typing else None
-    config = replace(config, reset="line")  # each is typed on its own
     if as_json:
         write(json_line({**about(lm, config), "completion": found, "errors": sources.failed}))
         return

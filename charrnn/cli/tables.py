@@ -25,6 +25,8 @@ _NARROWEST, _WIDEST = 110, 10_000  # columns of a table
 def about(lm: LanguageModel, config: EvalConfig) -> dict[str, Any]:
     """What figures of a model must be quoted with."""
     how = f"lanes:{config.lanes}|state:{'line' if config.by_line else 'carried'}"
+    if config.cache:
+        how += f"|cache:{config.cache:g}"
     return {
         "signature": signature(lm.config, lm.vocabulary, how),
         "checkpoint": lm.checkpoint.sha256,

@@ -1,6 +1,18 @@
-"""``python -m charrnn``."""
+"""``charrnn``, and ``python -m charrnn``."""
 
-from charrnn.cli import main
+from __future__ import annotations
+
+import gc
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The command line."""
+    gc.set_threshold(50_000)  # loading makes many objects; to look for waste in them takes 10 ms
+    from charrnn.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

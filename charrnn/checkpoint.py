@@ -11,8 +11,8 @@ JSON, and null in the document.
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +102,7 @@ def _pieces(checkpoint: Checkpoint) -> list[bytearray | memoryview]:
     listed = json.dumps(symbols, ensure_ascii=False, separators=(",", ":")).encode()
     if len(listed) > _MAX_INLINE:
         tensors[_SYMBOLS], symbols = np.frombuffer(listed, np.uint8), None
-    mark = secrets.token_hex(32)  # the same digits may stand elsewhere, but not these
+    mark = os.urandom(32).hex()  # the same digits may stand elsewhere, but not these
     document = {
         "format": _KEY,
         "version": VERSION,

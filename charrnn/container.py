@@ -23,13 +23,13 @@ import numpy as np
 from charrnn import strict_json
 from charrnn.backend import NumpyBackend
 from charrnn.errors import (
+    NO_SUCH_FILE,
     CharrnnError,
     DataError,
     InputNotFoundError,
     InputOutputError,
     MemoryLimitError,
 )
-from charrnn.text import NO_SUCH_FILE
 
 Array = np.ndarray[Any, Any]
 #: Of each tensor its type, as safetensors calls it, and its shape.

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+#: Codes of the system's errors that say that a name means no file.
+NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
 
 class CharrnnError(Exception):
     """Base of all expected errors; one line: what happened, where, what to do about it.

@@ -15,9 +15,10 @@ from charrnn.config import ModelConfig
 from charrnn.errors import CharrnnError
 from charrnn.model import CHUNK, Model
 from charrnn.scoring import Lanes, Lines, LongText, TextReader, Verdicts
-from charrnn.text import UNKNOWN, Ids, Vocabulary, scoring_lanes
+from charrnn.text import UNKNOWN, Ids, Vocabulary
 from charrnn.text import segments as cut
 from charrnn.text.segments import Segment
+from charrnn.text.streams import scoring_lanes
 from charrnn.text.tokens import Tokenizer
 from charrnn.text.vocabulary import code_points
 

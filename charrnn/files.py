@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def write_atomically(path: Path, pieces: Iterable[bytes | bytearray | memoryview
             raise OutputError("cannot create", path, "there is something that is not a file")
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        temporary = path.with_name(f".charrnn-{secrets.token_hex(8)}.tmp")
+        temporary = path.with_name(f".charrnn-{os.urandom(8).hex()}.tmp")
         with _told_as(OutputError, "cannot create", path):
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:

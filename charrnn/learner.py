@@ -18,8 +18,7 @@ from charrnn.checkpoint import Arrays, Checkpoint, cannot_resume
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model import Model
 from charrnn.optim import Optimizer
-from charrnn.text import TrainingStream
-from charrnn.text.streams import Batch
+from charrnn.text.streams import Batch, TrainingStream
 
 #: Counters of a checkpoint, with their types.
 _COUNTERS = {"step": int, "updates": int, "bad_steps": int, "rollbacks": int, "rate_scale": float}

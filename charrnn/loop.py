@@ -40,7 +40,8 @@ from charrnn.provenance import differences, provenance
 from charrnn.recipe import Resolved
 from charrnn.runs import RunFolder
 from charrnn.sampling import sample_text
-from charrnn.text import Dataset, TrainingStream
+from charrnn.text.dataset import Dataset
+from charrnn.text.streams import TrainingStream
 
 #: Steps from one ``Step`` event to the next: how often the device is waited for.
 LOG_EVERY = 10

@@ -21,7 +21,8 @@ from charrnn.events import Event, Requests
 from charrnn.loop import Run
 from charrnn.recipe import Options, resolve
 from charrnn.runs import RunFolder, load_model
-from charrnn.text import STDIN, Dataset
+from charrnn.text.corpus import STDIN
+from charrnn.text.dataset import Dataset
 from charrnn.text.store import StoredCharacters, StoredText
 
 _MAX_THREADS = 4096

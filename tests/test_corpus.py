@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import DataError, InputNotFoundError, InputOutputError, UsageError
-from charrnn.text import STDIN, read_corpus
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import STDIN, Corpus, read_corpus
 from tests.support.shell import ROOT
 from tests.support.texts import text_of
 

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from charrnn.errors import DataError
-from charrnn.text import CharVocabulary, read_corpus
+from charrnn.text import CharVocabulary
+from charrnn.text.corpus import read_corpus
 from charrnn.text.store import StoredCharacters
 from tests.support.evaluated import save_model
 from tests.support.shell import Result, charrnn

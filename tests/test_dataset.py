@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from charrnn.errors import DataError
-from charrnn.text import UNKNOWN, Dataset
+from charrnn.text import UNKNOWN
+from charrnn.text.dataset import Dataset
 from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS, WORDS
 from charrnn.text.words import StoredWords
 from tests.support.texts import known_characters

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import DataError
-from charrnn.text import CharVocabulary, TrainingStream, scoring_lanes
+from charrnn.text import CharVocabulary
+from charrnn.text.streams import TrainingStream, scoring_lanes
 from tests.support.texts import stored
 
 

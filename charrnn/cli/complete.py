@@ -61,7 +61,9 @@ def complete(
     ] = 0.0,
     cache: Annotated[
         float,
-        typer.Option(help="Favour words that the text has already, a neural cache; try 0.2.", metavar="W"),
+        typer.Option(
+            help="Favour words that the text has already, a neural cache; try 0.2.", metavar="W"
+        ),
     ] = CompleteConfig.cache,
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Suggest below the line that is being typed.")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import (
+    NO_SUCH_FILE,
     CharrnnError,
     DataError,
     InputNotFoundError,
@@ -32,8 +33,6 @@ from charrnn.errors import (
 from charrnn.text.store import StoredCharacters, StoredText
 
 STDIN = "-"
-#: Errors that say that a name means no file.
-NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 _CHUNK = 1 << 18  # bytes read at once: no fewer than a byte-order mark has; fastest in the cache
 _AHEAD = 1 << 20  # bytes searched for a NUL behind what is not UTF-8: a stream may have no end

@@ -7,7 +7,6 @@ cache of files, which gives it up when memory is wanted, and is not memory of th
 from __future__ import annotations
 
 import os
-import tempfile
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -166,6 +165,8 @@ class NumberFile:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype, self._length = dtype, 0
+        import tempfile  # loads what most commands do without
+
         try:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, see finalize
         except OSError as error:

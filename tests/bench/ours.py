@@ -18,7 +18,9 @@ from charrnn.optim import Optimizer
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.rng import INIT, generator
 from charrnn.sampling import sample_ids
-from charrnn.text import CharVocabulary, Dataset, Ids, TrainingStream
+from charrnn.text import CharVocabulary, Ids
+from charrnn.text.dataset import Dataset
+from charrnn.text.streams import TrainingStream
 from tests.bench.harness import Shape, median_time
 from tests.bench.rules import CLIP, LR, TEMPERATURE
 

@@ -138,6 +138,42 @@ def test_output_that_cannot_be_written(tmp_path):
     assert b"No space left on device" in found.stderr
 
 
+def redirected(cwd: Path, where: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """A command whose output a shell sends somewhere else, as by ``2>file``."""
+    line = f'exec "{sys.executable}" -m charrnn "$@" {where}'
+    return subprocess.run(
+        ["sh", "-c", line, "sh", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
+def test_where_no_note_can_be_written_all_else_is_as_it_was(tmp_path, where):
+    """As a log of what is said on the disk that a long training fills."""
+    options = ["--hidden", "8", "--steps", "2", "--show-sample", "9"]
+    trained = redirected(tmp_path, where, *TRAIN, *options, "-o", "run")
+    assert (trained.returncode, trained.stdout, trained.stderr) == (0, b"run\n", b"")
+    drawn = redirected(tmp_path, where, "sample", "-m", "run", "--length", "9")
+    assert (drawn.returncode, len(drawn.stdout.decode()), drawn.stderr) == (0, 10, b"")
+    missing = redirected(tmp_path, where, "--debug", "sample", "-m", "none")
+    assert (missing.returncode, missing.stdout, missing.stderr) == (66, b"", b"")
+
+
+def test_where_no_result_is_wanted_none_is_written(tmp_path):
+    (tmp_path / "text.txt").write_text("some text\n" * 20)
+    trained = redirected(
+        tmp_path, ">&-", "train", "text.txt", "--hidden", "8", "--steps", "2", "-o", "run"
+    )
+    assert (trained.returncode, trained.stderr.splitlines()[-1]) == (
+        0,
+        b"try it: charrnn sample -m run",
+    )
+    scored = redirected(tmp_path, ">&-", "eval", "-m", "run", "text.txt")
+    assert (scored.returncode, scored.stderr.count(b"\n")) == (0, 1)
+
+
 def test_divergence_has_its_exit_code(tmp_path):
     options = (
         "--cell rnn --activation relu --hidden 16 --lr 100 --clip 0 --optimizer sgd --steps 200"

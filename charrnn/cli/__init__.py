@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -58,6 +60,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: errors become one line on stderr and their exit code."""
     if args is None:  # whoever read our output has gone: end as quietly as cat does
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        # What is closed leads nowhere: else the next file that is opened would get its number.
+        sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     argv = list(sys.argv[1:] if args is None else args)
     try:
         code = app(argv or ["--help"], prog_name="charrnn", standalone_mode=False)
@@ -87,7 +92,8 @@ def _debug(argv: Sequence[str]) -> None:
     if "--debug" in argv:
         import traceback
 
-        sys.stderr.write(escape(traceback.format_exc()))
+        with contextlib.suppress(OSError):
+            sys.stderr.write(escape(traceback.format_exc()))
 
 
 def _fail(code: int, message: str) -> NoReturn:

@@ -79,8 +79,12 @@ def write(text: str, *, raw: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """A note on stderr, in one line; it is for people, and escaped in a file too."""
-    print(f"charrnn: {one_line(text)}", file=sys.stderr)
+    """A note on stderr, in one line; it is for people, and escaped in a file too.
+
+    Where that cannot be written, as on a full disk, it is left out.
+    """
+    with contextlib.suppress(OSError):
+        print(f"charrnn: {one_line(text)}", file=sys.stderr)
 
 
 def report(message: str) -> None:

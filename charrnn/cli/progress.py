@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -60,11 +61,22 @@ class Progress:
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
         if self.bar is not None:
-            with on_a_terminal_or_not():
+            with contextlib.suppress(OSError):
                 self.bar.close()
 
     def show(self, event: Event) -> None:
-        """Draw one event."""
+        """Draw one event.
+
+        What cannot be shown, since the terminal has gone or the disk is full, is left out: the
+        work goes on.
+        """
+        with contextlib.suppress(OSError):
+            self._draw(event)
+        if isinstance(event, Finished):
+            with on_a_terminal_or_not():
+                write(event.run + "\n")
+
+    def _draw(self, event: Event) -> None:
         match event:
             case Prepared():
                 self._prepared(event)
@@ -154,7 +166,6 @@ class Progress:
             f"{escape(event.signature)}\n"
             f"try it: charrnn sample -m {shell_word(event.run)}"
         )
-        write(event.run + "\n")
 
     def _derived(self, nats: float, bits_per_character: float) -> str:
         """Of words the perplexity, which is what others publish; bits compare with characters."""

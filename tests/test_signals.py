@@ -209,3 +209,29 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path, monke
         73,
         "charrnn: error: cannot create: run; Permission denied\n",
     )
+
+
+def test_a_run_that_a_full_disk_ends_says_how_to_go_on(tmp_path):
+    """The command that it prints does, once there is room again."""
+    script = (
+        "import errno, os, sys; from charrnn.cli import main; from charrnn import runs\n"
+        "def full(*args): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "save, number = runs.RunFolder.save, iter(range(9))\n"
+        "def some(*args, **kw):\n"
+        "    if next(number) == 2: os.replace = full\n"
+        "    return save(*args, **kw)\n"
+        "runs.RunFolder.save = some; main(sys.argv[1:])"
+    )
+    given = ["train", str(TALES), "--hidden", "8", "--steps", "10"]
+    with popen(*given, cwd=tmp_path, script=script) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (74, b"")
+    run = "checkpoints/tales"
+    again = ["train", "--resume", "-o", run, *given[1:]]
+    assert err.decode().splitlines()[-1] == (
+        f"charrnn: error: cannot write: {tmp_path / run / 'best.safetensors'}; No space left on "
+        f"device; go on with: charrnn {shlex.join(again)}"
+    )
+    going_on = charrnn(*again, cwd=tmp_path)
+    assert (going_on.code, going_on.out) == (0, f"{run}\n")
+    assert "from step 2 on" in going_on.err

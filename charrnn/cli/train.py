@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.console import DeviceOption, on_a_terminal_or_not, say, shell_word
+from charrnn.cli.console import DeviceOption, say, shell_word
+from charrnn.errors import InputOutputError, OutputError
 
 _AUTO = "[default: from the text]"
 
@@ -209,17 +210,24 @@ def train(
         command=shlex.join(["charrnn", *sys.argv[1:]]),
         requests=signals.requests,
     )
-    with signals, Progress() as progress:
-        for event in events:
-            if isinstance(event, Prepared):  # what is read before that is left at once
-                signals.catch_ends()
-            with on_a_terminal_or_not():
+    run = ""
+    try:
+        with signals, Progress() as progress:
+            for event in events:
+                if isinstance(event, Prepared):  # what is read before that is left at once
+                    signals.catch_ends()
+                    run = event.run
                 progress.show(event)
+    except (InputOutputError, OutputError) as error:
+        if not run:
+            raise
+        again = resume_command(sys.argv[1:], run, named=output is not None)
+        remedies = filter(None, [error.remedy, f"go on with: {again}"])
+        raise type(error)(error.what, error.where, "; ".join(remedies)) from error
     if signals.stopped_by:
         if isinstance(event, Stopped):
-            with on_a_terminal_or_not():
-                again = resume_command(sys.argv[1:], event.run, named=output is not None)
-                say(f"stopped at step {event.step}; go on with: {again}")
+            again = resume_command(sys.argv[1:], run, named=output is not None)
+            say(f"stopped at step {event.step}; go on with: {again}")
         raise typer.Exit(128 + signals.stopped_by)
 
 

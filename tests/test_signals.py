@@ -14,7 +14,6 @@ import sys
 import termios
 import threading
 import time
-from subprocess import Popen
 
 import pytest
 
@@ -22,12 +21,12 @@ from charrnn.checkpoint import load
 from charrnn.cli.console import one_line
 from charrnn.cli.train import resume_command
 from charrnn.runs import list_steps
-from tests.support.shell import ROOT, TALES, charrnn, popen
+from tests.support.shell import ROOT, TALES, Process, charrnn, popen
 
 LONG = ("train", str(TALES), "--hidden", "16", "--minutes", "5", "-o", "run")
 
 
-def until(process: Popen[bytes], happened) -> None:
+def until(process: Process, happened) -> None:
     """Wait for something, for a minute at most."""
     deadline = time.monotonic() + 60
     while not happened():
@@ -95,13 +94,14 @@ def test_a_run_whose_terminal_goes_saves_and_dies_of_it(tmp_path):
     leader, follower = pty.openpty()
 
     def own_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may be above us
         os.setsid()
         fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
 
     command = [sys.executable, "-m", "charrnn", *LONG]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
     terminal = {"stdin": follower, "stdout": follower, "stderr": follower}
-    with Popen(
+    with Process(
         command, cwd=tmp_path, env=environment, preexec_fn=own_terminal, **terminal
     ) as process:
         os.close(follower)

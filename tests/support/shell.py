@@ -14,7 +14,7 @@ import termios
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from unittest import mock
 
 from charrnn.cli import main
@@ -62,22 +62,30 @@ def _text(stream: io.TextIOWrapper) -> str:
     return stream.buffer.getvalue().decode(errors="surrogateescape")  # type: ignore[attr-defined]
 
 
+class Process(subprocess.Popen[bytes]):
+    """Ends with the ``with`` that it is in, if that ends by an error: a test fails at once."""
+
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        if kind:
+            self.kill()
+        super().__exit__(kind, *error)
+
+
 def popen(
     *arguments: str,
     cwd: Path,
     script: str = "",
     interruptible: bool = True,
-) -> subprocess.Popen[bytes]:
+) -> Process:
     """``charrnn ARGUMENTS`` as a process of its own, its output in pipes.
 
-    ``script``: what to run instead. If ``interruptible`` it takes interrupts even where the tests
-    run in the background, which ignores them.
+    ``script``: what to run instead. If ``interruptible`` it takes the signals that end a process
+    even where the tests ignore them: in a shell's background, or under ``nohup``.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if interruptible:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interruptible else ()
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ends}
     try:
-        return subprocess.Popen(
+        return Process(
             [sys.executable, *(["-c", script] if script else ["-m", "charrnn"]), *arguments],
             cwd=cwd,
             stdout=subprocess.PIPE,
@@ -85,7 +93,8 @@ def popen(
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def on_terminal(

@@ -174,6 +174,16 @@ def test_where_no_result_is_wanted_none_is_written(tmp_path):
     assert (scored.returncode, scored.stderr.count(b"\n")) == (0, 1)
 
 
+def test_what_is_said_of_kernels_does_not_stand_in_the_text(tmp_path, monkeypatch):
+    """Those of training are there by then, those of drawing are not."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "kernels"))
+    redirected(tmp_path, "", *TRAIN, "--hidden", "8", "--steps", "2")
+    found = redirected(tmp_path, "2>&1", "sample", "--prompt", "The ", "--seed", "1")
+    note, text = found.stdout.decode().split("\n", 1)
+    assert note == f"charrnn: compiling kernels for this processor, kept in {tmp_path}/kernels"
+    assert text.startswith("The ")
+
+
 def test_divergence_has_its_exit_code(tmp_path):
     options = (
         "--cell rnn --activation relu --hidden 16 --lr 100 --clip 0 --optimizer sgd --steps 200"

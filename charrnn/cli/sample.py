@@ -96,9 +96,9 @@ def sample(
     pieces = sample_text(lm.model, lm.vocabulary, prompt, config, stop or ())
     begin = prompt if echo else ""
     if count == 1 and not as_json:
-        write(begin, raw=raw)
-        for [piece] in pieces:
-            write(piece, raw=raw)
+        for [piece] in pieces:  # until the first one comes, there may be notes
+            write(begin + piece, raw=raw)
+            begin = ""
         write("\n")
         return
     texts = ["".join(parts) for parts in zip(*pieces, strict=True)]

@@ -91,6 +91,12 @@ def test_existing_run_is_refused_and_left_alone(tmp_path, file):
     assert (caught.value.exit_code, names(tmp_path / "run")) == (73, [file])
 
 
+def test_what_a_killed_process_left_is_removed(steps):
+    (steps / ".charrnn-0123456789abcdef.tmp").touch()
+    RunFolder(steps, resume=True).close()
+    assert names(steps) == [".lock", BEST, "log.jsonl", step(1), step(2), step(3)]
+
+
 def test_folder_without_a_run_is_taken(tmp_path):
     make(tmp_path / "run", "notes.txt")
     with closing(RunFolder(tmp_path / "run")):

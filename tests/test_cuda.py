@@ -24,15 +24,19 @@ from charrnn.params import initial_values
 from tests.support.cuda_host import HostKernel, needs_compiler
 from tests.support.fake_cupy import fake_backend
 from tests.support.kernels import (
-    METHODS,
-    ODD,
     ScanCase,
-    UpdateCase,
     assert_close,
-    dropped,
+    check_a_cell_nobody_has_seen_before,
+    check_cross_entropy,
+    check_cross_entropy_of_a_special_value,
+    check_dropout,
+    check_scan,
+    check_update,
+    check_update_of_a_special_value_anywhere,
     dtypes,
-    entropies,
+    methods,
     random,
+    special_places,
     specials,
 )
 from tests.support.stacks import cells, model_config
@@ -52,13 +56,7 @@ def gpu() -> Any:
 @pytest.mark.parametrize("T, B, H", [(1, 1, 1), (3, 2, 7), (2, 3, 129)])
 @pytest.mark.parametrize("reverse, strided", [(False, False), (False, True), (True, True)])
 def test_scan(gpu, dtype, cell, T, B, H, reverse, strided):
-    case = ScanCase.make(cell, T, B, H)
-    expected = case.run(NumpyBackend(np.float64), cell, reverse, strided)
-    found = case.run(gpu(dtype), cell, reverse, strided)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].dtype == dtype
-        assert_close(found[name], value, np.abs(value).max(), ulps=12, name=name)
+    check_scan(gpu(dtype), cell, T, B, H, reverse, strided)
 
 
 #: Each for all elements of a sequence, times a number from 0.5 to 1.
@@ -108,12 +106,8 @@ def test_a_step_of_extreme_values(gpu, dtype, cell, place):
 
 @dtypes
 @pytest.mark.parametrize("T, B, H", [(1, 1, 1), (3, 2, 16), (2, 3, 37)])
-def test_a_cell_nobody_has_seen_before(gpu, monkeypatch, dtype, T, B, H):
-    monkeypatch.setitem(CELLS, "odd", ODD)
-    case = ScanCase.make("odd", T, B, H)
-    expected = case.run(NumpyBackend(np.float64), "odd", reverse=True, strided=True)
-    for name, value in case.run(gpu(dtype), "odd", reverse=True, strided=True).items():
-        assert_close(value, expected[name], np.abs(expected[name]).max(), ulps=40, name=name)
+def test_a_cell_nobody_has_seen_before(gpu, dtype, T, B, H):
+    check_a_cell_nobody_has_seen_before(gpu(dtype), T, B, H)
 
 
 # One launch each
@@ -124,25 +118,14 @@ def test_a_cell_nobody_has_seen_before(gpu, monkeypatch, dtype, T, B, H):
 @pytest.mark.parametrize("N, V", [(1, 1), (1, 2), (3, 31), (2, 33), (2, 300), (3, 1000)])
 @pytest.mark.parametrize("spread", [1e-3, 3.0, 1e4])
 def test_cross_entropy(gpu, dtype, scale, N, V, spread):
-    logits = random(dtype, N, V) * dtype(spread)
-    targets = np.random.default_rng(0).integers(0, V, size=N)
-    found, gradient = entropies(gpu(dtype), logits, targets, scale)
-    expected, expected_gradient = entropies(NumpyBackend(np.float64), logits, targets, scale)
-    assert_close(found, expected, np.abs(logits).max() + np.log(V))
-    if scale:
-        assert_close(gradient, expected_gradient, scale, ulps=8)
+    check_cross_entropy(gpu(dtype), scale, N, V, spread)
 
 
 @dtypes
 @specials
-@pytest.mark.parametrize("place", ["target", "other", "all"])
+@special_places
 def test_cross_entropy_of_a_special_value(gpu, dtype, special, place):
-    logits, targets = random(dtype, 3, 41), np.array([2, 40, 5])
-    logits[1, {"target": 40, "other": 17, "all": slice(None)}[place]] = special
-    found, gradient = entropies(gpu(dtype), logits, targets, scale=0.5)
-    expected, expected_gradient = entropies(NumpyBackend(dtype), logits, targets, scale=0.5)
-    assert_close(found, expected, 10)
-    assert_close(gradient, expected_gradient, 1)
+    check_cross_entropy_of_a_special_value(gpu(dtype), special, place, V=41)
 
 
 SIZES = [1, 127, 128, 129, 1000]
@@ -152,14 +135,7 @@ SIZES = [1, 127, 128, 129, 1000]
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("threshold", [1, 30_000, 65_535])
 def test_dropout(gpu, dtype, size, threshold):
-    """Exactly, in place too."""
-    x, scale = random(dtype, size), 65_536 / (65_536 - threshold)
-    draws = np.random.default_rng(1).integers(0, 65_536, size=size).astype(np.uint16)
-    draws[: min(3, size)] = [0, threshold - 1, threshold][: min(3, size)]
-    x[-1] = np.nan
-    expected, _ = dropped(NumpyBackend(dtype), x, draws, threshold, scale)
-    for found in dropped(gpu(dtype), x, draws, threshold, scale):
-        np.testing.assert_array_equal(found, expected)
+    check_dropout(gpu(dtype), size, threshold)
 
 
 @dtypes
@@ -177,25 +153,17 @@ def test_scatter_add(gpu, dtype, V, E, N):
 
 
 @dtypes
-@pytest.mark.parametrize("name", sorted(METHODS))
+@methods
 @pytest.mark.parametrize("size", SIZES)
 def test_update(gpu, dtype, name, size):
-    case = UpdateCase.make(name, dtype, size)
-    found, expected = case.run(gpu(dtype), name), case.run(NumpyBackend(np.float64), name)
-    for array, value in expected.items():
-        assert_close(found[array], value, 1, name=array)
+    check_update(gpu(dtype), name, size)
 
 
 @dtypes
-@pytest.mark.parametrize("name", sorted(METHODS))
+@methods
 @specials
 def test_update_of_a_special_value_anywhere(gpu, dtype, name, special):
-    for place in ("p", "g", *range(len(METHODS[name].slots))):
-        case = UpdateCase.make(name, dtype, 20)
-        (case.slots[place] if isinstance(place, int) else getattr(case, place))[17] = special
-        found, expected = case.run(gpu(dtype), name), case.run(NumpyBackend(dtype), name)
-        for array, value in expected.items():
-            assert_close(found[array], value, 1, name=f"{array} of {place}")
+    check_update_of_a_special_value_anywhere(gpu(dtype), name, special)
 
 
 # What a kernel would not notice

@@ -35,10 +35,19 @@ from tests.support.kernels import (
     ScanCase,
     UpdateCase,
     assert_close,
+    check_a_cell_nobody_has_seen_before,
+    check_cross_entropy,
+    check_cross_entropy_of_a_special_value,
+    check_dropout,
+    check_scan,
+    check_update,
+    check_update_of_a_special_value_anywhere,
     dropped,
     dtypes,
     entropies,
+    methods,
     random,
+    special_places,
     specials,
 )
 from tests.support.stacks import backend_of, cells, model_config
@@ -77,13 +86,7 @@ SCANS += [(1, 31, 3), (2, 31, 65)]
 @pytest.mark.parametrize("T, B, H", SCANS)
 @pytest.mark.parametrize("reverse, strided", [(False, False), (False, True), (True, True)])
 def test_scan(dtype, cell, T, B, H, reverse, strided):
-    case = ScanCase.make(cell, T, B, H)
-    expected = case.run(NumpyBackend(np.float64), cell, reverse, strided)
-    found = case.run(fused(dtype), cell, reverse, strided)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].dtype == dtype
-        assert_close(found[name], value, np.abs(value).max(), ulps=12, name=name)
+    check_scan(fused(dtype), cell, T, B, H, reverse, strided)
 
 
 @dtypes
@@ -257,13 +260,7 @@ def test_rows_with_a_special_value(dtype, special):
 @pytest.mark.parametrize("N, V", [(1, 1), (1, 2), (5, 16), (3, 17), (4, 31), (2, 64), (7, 1000)])
 @pytest.mark.parametrize("spread", [1e-3, 3.0, 1e4])
 def test_cross_entropy(dtype, scale, N, V, spread):
-    logits = random(dtype, N, V) * dtype(spread)
-    targets = np.random.default_rng(0).integers(0, V, size=N)
-    losses, gradient = entropies(fused(dtype), logits, targets, scale)
-    expected, expected_gradient = entropies(NumpyBackend(np.float64), logits, targets, scale)
-    assert_close(losses, expected, np.abs(logits).max() + np.log(V))
-    if scale:
-        assert_close(gradient, expected_gradient, scale, ulps=8)
+    check_cross_entropy(fused(dtype), scale, N, V, spread)
 
 
 @dtypes
@@ -278,14 +275,9 @@ def test_softmax_of_a_dense_grid(dtype):
 
 @dtypes
 @specials
-@pytest.mark.parametrize("place", ["target", "other", "all"])
+@special_places
 def test_cross_entropy_of_a_special_value(dtype, special, place):
-    logits, targets = random(dtype, 3, 21), np.array([2, 20, 5])
-    logits[1, {"target": 20, "other": 17, "all": slice(None)}[place]] = special
-    losses, gradient = entropies(fused(dtype), logits, targets, scale=0.5)
-    expected, expected_gradient = entropies(NumpyBackend(dtype), logits, targets, scale=0.5)
-    assert_close(losses, expected, 10)
-    assert_close(gradient, expected_gradient, 1)
+    check_cross_entropy_of_a_special_value(fused(dtype), special, place, V=21)
 
 
 # Pointwise passes
@@ -315,13 +307,7 @@ def test_sum_of_squares_of_a_special_value(dtype, special):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("threshold", [1, 30_000, 65_535])
 def test_dropout(dtype, size, threshold):
-    """Exactly, in place too."""
-    x, scale = random(dtype, size), 65_536 / (65_536 - threshold)
-    draws = np.random.default_rng(1).integers(0, 65_536, size=size).astype(np.uint16)
-    draws[: min(3, size)] = [0, threshold - 1, threshold][: min(3, size)]
-    expected, _ = dropped(NumpyBackend(dtype), x, draws, threshold, scale)
-    for found in dropped(fused(dtype), x, draws, threshold, scale):
-        np.testing.assert_array_equal(found, expected)
+    check_dropout(fused(dtype), size, threshold)
 
 
 @dtypes
@@ -335,25 +321,17 @@ def test_dropout_of_a_special_value(dtype, special):
 
 
 @dtypes
-@pytest.mark.parametrize("name", sorted(METHODS))
+@methods
 @pytest.mark.parametrize("size", SIZES)
 def test_update(dtype, name, size):
-    case = UpdateCase.make(name, dtype, size)
-    found, expected = case.run(fused(dtype), name), case.run(NumpyBackend(np.float64), name)
-    for array, value in expected.items():
-        assert_close(found[array], value, 1, name=array)
+    check_update(fused(dtype), name, size)
 
 
 @dtypes
-@pytest.mark.parametrize("name", sorted(METHODS))
+@methods
 @specials
 def test_update_of_a_special_value_anywhere(dtype, name, special):
-    for place in ("p", "g", *range(len(METHODS[name].slots))):
-        case = UpdateCase.make(name, dtype, 20)
-        (case.slots[place] if isinstance(place, int) else getattr(case, place))[17] = special
-        found, expected = case.run(fused(dtype), name), case.run(NumpyBackend(dtype), name)
-        for array, value in expected.items():
-            assert_close(found[array], value, 1, name=f"{array} of {place}")
+    check_update_of_a_special_value_anywhere(fused(dtype), name, special)
 
 
 # Drawing symbols
@@ -492,12 +470,8 @@ def test_what_a_thread_raises_is_raised():
 
 @dtypes
 @pytest.mark.parametrize("T, B, H", [(1, 1, 1), (3, 2, 16), (2, 3, 37)])
-def test_a_cell_nobody_has_seen_before(monkeypatch, dtype, T, B, H):
-    monkeypatch.setitem(CELLS, "odd", ODD)
-    case = ScanCase.make("odd", T, B, H)
-    expected = case.run(NumpyBackend(np.float64), "odd", reverse=True, strided=True)
-    for name, value in case.run(fused(dtype), "odd", reverse=True, strided=True).items():
-        assert_close(value, expected[name], np.abs(expected[name]).max(), ulps=40, name=name)
+def test_a_cell_nobody_has_seen_before(dtype, T, B, H):
+    check_a_cell_nobody_has_seen_before(fused(dtype), T, B, H)
 
 
 @dtypes

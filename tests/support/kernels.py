@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from charrnn.backend import Backend, NumpyBackend
 from charrnn.cells import CELLS
 from charrnn.cells.base import Cell, sigmoid, split
 from charrnn.config import TrainConfig
@@ -200,3 +202,93 @@ def odd_backward(xp, gates, saved, previous, state, dstate, drecurrent, scratch)
 ODD = cell_of(
     "odd", odd_forward, odd_backward, gates=("a", "b"), states=("h", "m"), saved=2, additive=False
 )
+
+
+# A backend's own kernels against the functions that they stand for
+
+
+def check_scan(
+    backend: Backend, cell: str, T: int, B: int, H: int, reverse: bool, strided: bool
+) -> None:
+    """Beside the reference in float64."""
+    case = ScanCase.make(cell, T, B, H)
+    expected = case.run(NumpyBackend(np.float64), cell, reverse, strided)
+    found = case.run(backend, cell, reverse, strided)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].dtype == backend.dtype
+        assert_close(found[name], value, np.abs(value).max(), ulps=12, name=name)
+
+
+def check_a_cell_nobody_has_seen_before(backend: Backend, T: int, B: int, H: int) -> None:
+    """``ODD``, which is no cell that has a name."""
+    with mock.patch.dict(CELLS, odd=ODD):
+        case = ScanCase.make("odd", T, B, H)
+        expected = case.run(NumpyBackend(np.float64), "odd", reverse=True, strided=True)
+        found = case.run(backend, "odd", reverse=True, strided=True)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert_close(found[name], value, np.abs(value).max(), ulps=40, name=name)
+
+
+def check_cross_entropy(backend: Backend, scale: float, N: int, V: int, spread: float) -> None:
+    """The gradient too, where ``scale`` asks for one."""
+    dtype = backend.dtype.type
+    logits = random(dtype, N, V) * dtype(spread)
+    targets = np.random.default_rng(0).integers(0, V, size=N)
+    found, gradient = entropies(backend, logits, targets, scale)
+    expected, expected_gradient = entropies(NumpyBackend(np.float64), logits, targets, scale)
+    assert_close(found, expected, np.abs(logits).max() + np.log(V))
+    if scale:
+        assert_close(gradient, expected_gradient, scale, ulps=8)
+
+
+#: Where one of the logits is special: that of the target, another, or every one.
+special_places = pytest.mark.parametrize("place", ["target", "other", "all"])
+
+
+def check_cross_entropy_of_a_special_value(
+    backend: Backend, special: float, place: str, V: int
+) -> None:
+    """In the second of three rows."""
+    dtype = backend.dtype
+    logits, targets = random(dtype, 3, V), np.array([2, V - 1, 5])
+    logits[1, {"target": V - 1, "other": 17, "all": slice(None)}[place]] = special
+    found, gradient = entropies(backend, logits, targets, scale=0.5)
+    expected, expected_gradient = entropies(NumpyBackend(dtype), logits, targets, scale=0.5)
+    assert_close(found, expected, 10)
+    assert_close(gradient, expected_gradient, 1)
+
+
+def check_dropout(backend: Backend, size: int, threshold: int) -> None:
+    """Exactly, in place too; what is not a number stays none."""
+    x, scale = random(backend.dtype, size), 65_536 / (65_536 - threshold)
+    draws = np.random.default_rng(1).integers(0, 65_536, size=size).astype(np.uint16)
+    draws[: min(3, size)] = [0, threshold - 1, threshold][: min(3, size)]
+    for last in (x[-1], np.nan):
+        x[-1] = last
+        expected, _ = dropped(NumpyBackend(backend.dtype), x, draws, threshold, scale)
+        for found in dropped(backend, x, draws, threshold, scale):
+            np.testing.assert_array_equal(found, expected)
+
+
+methods = pytest.mark.parametrize("name", sorted(METHODS))
+
+
+def check_update(backend: Backend, name: str, size: int) -> None:
+    """Beside the reference in float64."""
+    case = UpdateCase.make(name, backend.dtype, size)
+    found, expected = case.run(backend, name), case.run(NumpyBackend(np.float64), name)
+    for array, value in expected.items():
+        assert_close(found[array], value, 1, name=array)
+
+
+def check_update_of_a_special_value_anywhere(backend: Backend, name: str, special: float) -> None:
+    """In parameters, gradients and each of the moments."""
+    dtype = backend.dtype
+    for place in ("p", "g", *range(len(METHODS[name].slots))):
+        case = UpdateCase.make(name, dtype, 20)
+        (case.slots[place] if isinstance(place, int) else getattr(case, place))[17] = special
+        found, expected = case.run(backend, name), case.run(NumpyBackend(dtype), name)
+        for array, value in expected.items():
+            assert_close(found[array], value, 1, name=f"{array} of {place}")

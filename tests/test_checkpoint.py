@@ -213,6 +213,12 @@ def test_what_is_not_finite_is_not_saved(path, part, value):
     assert (caught.value.exit_code, names(path.parent)) == (3, [])
 
 
+def test_documents_that_could_not_be_read_are_not_saved(path):
+    with pytest.raises(DataError, match="metadata too large for a checkpoint"):
+        save(replace(tiny(), corpus={"sources": ["x" * 2**20]}), path)
+    assert names(path.parent) == []
+
+
 def test_no_such_file(path):
     with pytest.raises(InputNotFoundError) as caught:
         load(path)
@@ -335,6 +341,12 @@ def test_newer_version_is_told_as_such(path, monkeypatch):
         load(path)
 
 
+def more_slots(slots):
+    """Three more than an optimiser's two: as many as no optimiser has."""
+    values = {name.partition(".")[2]: value for name, value in slots.items()}
+    return {f"{slot}.{name}": value for slot in "xyz" for name, value in values.items()}
+
+
 @pytest.mark.parametrize(
     ("part", "change", "odd"),
     [
@@ -349,6 +361,7 @@ def test_newer_version_is_told_as_such(path, monkeypatch):
             "optim.exp_avg_sq.decoder.bias",
         ),
         ("slots", lambda s: s | {"": np.zeros(3)}, "optim."),
+        ("slots", lambda s: s | more_slots(s), "optim.z."),
         ("states", lambda s: without(s, "1.c"), "state.1.c"),
         ("states", lambda s: s | {"2.h": s["0.h"]}, "state.2.h"),
         ("states", lambda s: s | {"0.h": np.zeros((BATCH + 1, 3))}, "state.0.h"),

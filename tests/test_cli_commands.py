@@ -14,6 +14,8 @@ from inspect import signature
 
 import pytest
 
+from charrnn.cli.progress import Progress
+from charrnn.events import NotSaved, RolledBack, Skipped
 from charrnn.text.tokens import WORDS
 from tests.support.shell import ROOT, TALES, charrnn, on_terminal
 
@@ -389,3 +391,30 @@ def test_control_characters_are_escaped_on_a_terminal_and_exact_in_a_pipe(tmp_pa
     seen = on_terminal(arguments, tmp_path)
     assert seen.startswith(r"\x1b[31m") and r"\u202e" in seen
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202e]", seen)
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (
+            NotSaved(20, "cannot write: run\x1b; No space left on device"),
+            "warning: cannot write: run\\x1b; No space left on device; "
+            "trying again at the next checkpoint",
+        ),
+        (Skipped(20), "step 20 skipped: its loss or gradient is not finite"),
+        (
+            RolledBack(20, 10, 0.25),
+            "diverged: back from step 20 to 10, at 0.25 times the learning rate",
+        ),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_shown(capsys, event, shown):
+    with Progress() as progress:
+        progress.show(event)
+    assert tuple(capsys.readouterr()) == ("", f"{shown}\n")
+
+
+def test_there_are_no_more_validations_than_steps(tmp_path):
+    found = charrnn("train", str(TALES), "--hidden", "8", "--steps", "3", cwd=tmp_path)
+    assert "; 3 validations\n" in found.err
+    assert len(re.findall(r"  valid [\d.]+ nats/char", found.err)) == 3

@@ -565,3 +565,11 @@ def test_a_gzip_bomb_is_refused_in_time(tmp_path, monkeypatch):
     ):
         read_corpus([tmp_path / "a.gz"], text)
     assert len(text) <= 1 << 26
+
+
+def test_a_text_that_packs_well_is_read_however_large(tmp_path, monkeypatch):
+    """What is allowed grows with what was read of the file."""
+    text = "".join(f"{n * n:x} is what there is, and the rest is the same\n" for n in range(9000))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(text.encode()))
+    monkeypatch.setattr("charrnn.text.corpus._UNPACKED", 1000)
+    assert read_corpus([tmp_path / "a.gz"]).bytes == len(text)

@@ -318,6 +318,24 @@ def test_another_environment_is_told(corpus, stopped):
     )
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_it_goes_on_with_as_many_threads_as_it_had(tmp_path, corpus, ended, threads):
+    """By default a new run has one for each processor."""
+    folder = tmp_path / "run"
+    run(corpus, folder, ended(4, "stopped"), threads=threads, steps=9, **SMALL)
+    ended(-1, "")
+    [prepared] = of(Prepared, run(corpus, folder, resume=True, threads=None))
+    assert prepared.origin["threads"] == threads
+    assert "last bit" not in " ".join(prepared.notes)
+
+
+def test_what_has_no_effect_is_told(corpus, stopped):
+    told = []
+    arguments = {"resume": True, "threads": 1, "init_from": stopped, "announce": told.append}
+    assert of(Finished, list(train([corpus], stopped, **arguments)))
+    assert told == ["--init-from has no effect: the run goes on from its own checkpoint"]
+
+
 def test_a_run_that_is_done_stays_as_it_is(corpus, stopped):
     run(corpus, stopped, resume=True)
     before = [p.read_bytes() for p in list_steps(stopped)]
@@ -351,9 +369,22 @@ def test_without_a_checkpoint_it_begins_anew(tmp_path, corpus, ended):
     run(corpus, tmp_path / "run", ended(3, "killed"), steps=30, **SMALL)
     assert list_steps(tmp_path / "run") == []
     ended(-1, "")
-    run(corpus, tmp_path / "run", resume=True, steps=30, **SMALL)
+    told = []
+    options = Options(steps=30, **SMALL)
+    list(train([corpus], tmp_path / "run", options, resume=True, threads=1, announce=told.append))
+    assert told == ["there is no checkpoint yet: the run begins again"]
     run(corpus, tmp_path / "whole", steps=30, **SMALL)
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("log", [None, b"", b'{"event": "prep'], ids=str)
+def test_a_run_that_was_killed_at_once_begins_with_any_options(tmp_path, corpus, log):
+    (tmp_path / "run").mkdir()
+    if log is not None:
+        (tmp_path / "run" / "log.jsonl").write_bytes(log)
+    events = run(corpus, tmp_path / "run", resume=True, steps=3, **SMALL)
+    assert of(Prepared, events)[0].resumed == 0
+    assert of(Finished, events)[0].step == 3
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ from charrnn.events import Finished, Prepared, Sampled, Saved, Step, Validated
 from charrnn.layers import Dropout
 from charrnn.model import TrainingWindow
 from charrnn.optim import OPTIMIZERS
+from charrnn.recipe import Options
 from charrnn.text.tokens import PRETOKENIZED, TOKENIZERS
+from charrnn.training import train
 from tests.support.devices import devices, present
 from tests.support.shell import TALES
 from tests.support.stacks import cells, model_config
@@ -333,12 +335,23 @@ def test_defaults_work_on_the_smallest_texts(tmp_path, length):
     assert of(Finished, events)[0].step >= 3
 
 
-def test_threads_are_limited_while_training_and_set_back(run):
+def test_threads_are_limited_while_training_and_set_back(tmp_path, corpus):
+    def limits():
+        return {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
+
     with threadpool_limits(2, user_api="blas"):
-        saved = checkpoint.load(Path(of(Saved, run(steps=1, threads=1))[-1].path))
-        after = {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
-    assert saved.origin["threads"] == 1
-    assert after == {2}
+        events = charrnn.train(corpus, tmp_path / "run", steps=1, threads=1, **SMALL)
+        during = {(type(event), *limits()) for event in events}
+        assert limits() == {2}
+    assert during == {(kind, 1) for kind in (Prepared, Step, Validated, Saved, Finished)}
+    assert checkpoint.load(tmp_path / "run/best.safetensors").origin["threads"] == 1
+
+
+def test_of_a_command_as_much_is_kept_as_there_is_room_for(tmp_path, corpus):
+    command = "charrnn train " + "x" * 10**6
+    list(train([corpus], tmp_path / "run", Options(steps=1, **SMALL), command=command))
+    saved = checkpoint.load(tmp_path / "run/best.safetensors")
+    assert saved.origin["command"] == command[:4096]
 
 
 def test_overfits_a_sentence_of_words(tmp_path):

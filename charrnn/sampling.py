@@ -40,7 +40,6 @@ def probabilities(logits: Floats, config: SampleConfig) -> Floats:
         drop = (before >= config.top_p) | (ranked < config.min_p * ranked[:, :1])
         if config.top_k:
             drop[:, config.top_k :] = True
-        drop[:, 0] = False
         np.put_along_axis(p, order, np.where(drop, 0, ranked), axis=1)
         p /= p.sum(axis=1, keepdims=True)
     return p

@@ -170,6 +170,14 @@ def test_a_beginning_of_a_stop_string_is_held_back_no_longer_than_needed(model, 
     assert max(map(len, pieces)) <= 3
 
 
+def test_nothing_is_drawn_once_all_have_stopped(model, monkeypatch):
+    monkeypatch.setattr(sampling, "_CHUNK", 1)
+    whole = text_of(model, count=2)
+    stop = whole[0][5:7]
+    pieces = list(sample_text(model, ALPHABET, "", SampleConfig(60, 1.0, count=2), [stop]))
+    assert len(pieces) == max(text.index(stop) for text in whole) + len(stop) < 60
+
+
 def test_empty_stop_strings_are_none(model):
     assert text_of(model, stop=[""]) == text_of(model)
 

@@ -174,6 +174,14 @@ def test_where_no_result_is_wanted_none_is_written(tmp_path):
     assert (scored.returncode, scored.stderr.count(b"\n")) == (0, 1)
 
 
+@pytest.mark.parametrize("command", ["train -", "eval -", "sample --prompt -"])
+def test_an_input_that_is_closed_is_told(tmp_path, command):
+    charrnn(*TRAIN, "--hidden", "8", "--steps", "2", cwd=tmp_path)
+    found = redirected(tmp_path, "<&-", *command.split())
+    assert (found.returncode, found.stdout) == (74, b"")
+    assert b"charrnn: error: cannot read: -; stdin is closed\n" in found.stderr
+
+
 def test_what_is_said_of_kernels_does_not_stand_in_the_text(tmp_path, monkeypatch):
     """Those of training are there by then, those of drawing are not."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "kernels"))

@@ -11,11 +11,11 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from charrnn.errors import UsageError
+from charrnn.errors import InputOutputError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,6 +68,13 @@ def json_line(record: dict[str, Any]) -> str:
     """
     text = json.dumps(record, ensure_ascii=False)
     return _HARMFUL.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"
+
+
+def stdin() -> BinaryIO:
+    """What is read from a pipe; raises ``InputOutputError`` where there is none."""
+    if sys.stdin is None:
+        raise InputOutputError("cannot read", "-", "stdin is closed")
+    return sys.stdin.buffer
 
 
 def write(text: str, *, raw: bool = False) -> None:

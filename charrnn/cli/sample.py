@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from charrnn.cli.console import (
     json_line,
     load_model,
     say,
+    stdin,
     write,
 )
 from charrnn.config import SampleConfig
@@ -111,7 +111,7 @@ def sample(
 
 
 def _from_stdin() -> str:
-    raw = sys.stdin.buffer.read()
+    raw = stdin().read()
     try:
         return raw.decode().removesuffix("\n")
     except UnicodeDecodeError as error:

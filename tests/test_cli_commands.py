@@ -355,6 +355,7 @@ def test_info_shows_what_a_checkpoint_is(shell):
         "seed: 1",
     ):
         assert part in out, part
+    assert "None" not in out, "what was not given is left out"
 
 
 def test_info_json_is_complete(shell, trained):

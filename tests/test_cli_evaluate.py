@@ -12,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -648,3 +650,26 @@ def test_strange_lines_of_a_log_are_found(tmp_path):
     assert len(texts) == 20
     for event in ast.literal_eval(strange[1]):
         assert any(text.endswith(event) for text in texts), event
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [(["--score-only"], True), (["--per", "line"], False), (["--heat"], False)],
+    ids=str,
+)
+def test_a_bar_is_drawn_where_it_is_not_among_the_lines(tmp_path, options, shown):
+    """On a terminal, of a text that takes more than a second to come."""
+    make_folder(tmp_path, LEVELS["char"])
+    os.mkfifo(tmp_path / "slow.txt")
+
+    def write():
+        with (tmp_path / "slow.txt").open("w", encoding="utf-8", buffering=1) as slow:
+            slow.write(ONE)
+            time.sleep(1.2)
+            slow.write(TWO)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = on_terminal(["eval", *options, "slow.txt"], tmp_path)
+    writer.join()
+    assert ("B/s" in seen) == shown

@@ -462,6 +462,13 @@ def test_nonsense_in_a_checkpoint_is_an_error_or_does_no_harm(corpus, stopped, c
         assert error.exit_code in (2, 65)
 
 
+def test_the_state_of_other_lanes_is_no_state_to_go_on_from(corpus, stopped):
+    """Some of its rows would fit."""
+    resigned(list_steps(stopped)[-1], lambda c: c.training["options"].update(batch_size=4))
+    with pytest.raises(DataError, match="cannot go on from; it is of another configuration"):
+        run(corpus, stopped, resume=True)
+
+
 # Disks that are full
 
 

@@ -550,6 +550,23 @@ def test_a_step_whose_gradient_is_not_finite_is_skipped(tmp_path, corpus, spoilt
     assert (saved["step"], saved["updates"], saved["bad_steps"]) == (20, 17, 0)
 
 
+def test_after_a_step_that_is_skipped_the_state_begins_from_zero(
+    tmp_path, corpus, spoilt, monkeypatch
+):
+    """It may be what was not finite."""
+    learn, carried = Learner.learn, []
+
+    def spy(learner, lr):
+        taken = learn(learner, lr)
+        carried.append(any(state.any() for layer in learner.window.states for state in layer))
+        return taken
+
+    monkeypatch.setattr(Learner, "learn", spy)
+    spoilt([3])
+    run(corpus, tmp_path / "run", steps=5, **SMALL)
+    assert carried == [True, True, False, True, True]
+
+
 def test_ten_in_a_row_lead_back_to_the_last_checkpoint_at_half_the_rate(tmp_path, corpus, spoilt):
     weights = spoilt(range(15, 25))
     options = SMALL | {"steps": 30, "schedule": "constant", "warmup": 0.0, "lr": 0.01}

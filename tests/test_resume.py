@@ -576,6 +576,7 @@ def test_ten_in_a_row_lead_back_to_the_last_checkpoint_at_half_the_rate(tmp_path
     np.testing.assert_array_equal(weights[24], weights[10])
     rates = [(e.step, e.lr) for e in of(Step, events)]
     assert rates == [(10, 0.01), (20, 0.01), (20, 0.005), (30, 0.005)]
+    assert all(e.tokens_per_s > 0 for e in of(Step, events))
 
 
 def test_without_a_checkpoint_it_goes_back_to_the_beginning(tmp_path, corpus, spoilt):
@@ -622,6 +623,15 @@ def test_a_run_that_went_back_goes_on_as_if_it_had_not_stopped(
     found, logged = digest(tmp_path / "parts")
     assert (found, logged) == digest(tmp_path / "whole")
     assert [r["step"] for r in logged if r["event"] == "rolledback"] == [24]
+
+
+def test_a_stop_just_when_it_goes_back_saves_that_it_did(tmp_path, corpus, spoilt, ended):
+    """To a checkpoint that was the last one, too."""
+    spoilt(range(11, 21))
+    options = SMALL | {"steps": 40, "evals": 4}
+    events = run(corpus, tmp_path / "run", ended(20, "stopped"), **options)
+    assert [(e.step, e.to) for e in of(RolledBack, events)] == [(20, 10)]
+    assert checkpoint.load(Path(events[-1].path)).counters["rollbacks"] == 1
 
 
 def test_going_back_in_a_longer_budget_validates_and_saves_on(tmp_path, corpus, spoilt):

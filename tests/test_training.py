@@ -23,6 +23,7 @@ from charrnn.errors import (
 )
 from charrnn.events import Finished, Prepared, Sampled, Saved, Step, Validated
 from charrnn.layers import Dropout
+from charrnn.learner import Learner
 from charrnn.model import TrainingWindow
 from charrnn.optim import OPTIMIZERS
 from charrnn.recipe import Options
@@ -345,6 +346,25 @@ def test_threads_are_limited_while_training_and_set_back(tmp_path, corpus):
         assert limits() == {2}
     assert during == {(kind, 1) for kind in (Prepared, Step, Validated, Saved, Finished)}
     assert checkpoint.load(tmp_path / "run/best.safetensors").origin["threads"] == 1
+
+
+def test_what_a_validation_takes_does_not_count_as_training(tmp_path, corpus, monkeypatch):
+    """A step takes a second here, and a validation a hundred."""
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+
+    def taking(seconds, work):
+        def timed(*arguments):
+            clock[0] += seconds
+            return work(*arguments)
+
+        return timed
+
+    monkeypatch.setattr(Learner, "learn", taking(1, Learner.learn))
+    monkeypatch.setattr(loop.Scorer, "losses", taking(100, loop.Scorer.losses))
+    events = list(charrnn.train(corpus, tmp_path / "run", steps=30, evals=6, **SMALL))
+    assert {e.tokens_per_s for e in of(Step, events)} == {4 * 16}
+    assert of(Finished, events)[0].elapsed_s == 30 + 6 * 100
 
 
 def test_of_a_command_as_much_is_kept_as_there_is_room_for(tmp_path, corpus):

@@ -83,6 +83,20 @@ def test_estimate_is_near_what_training_takes(tmp_path, backend, cell, optimizer
     assert 0.8 * peak[0] < estimate < 1.5 * peak[0]
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_what_dropout_takes_is_in_the_estimate(layers):
+    """Small beside all else."""
+    train, ids, found = TrainConfig(batch_size=64, seq_len=64), np.zeros((64, 64), np.int32), []
+    for dropout in (0.0, 0.2):
+        config = model_config("lstm", layers=layers, hidden_size=32, dropout=dropout)
+        with traced_peak() as peak:
+            window = Model(config, NumpyBackend(), learns=True).training_window(64, 64)
+            window.loss_and_grads(ids, ids, (0, 0))
+        found.append((peak[0], memory_estimate(config, train, 10, NumpyBackend())))
+    taken, estimated = np.diff(found, axis=0)[0]
+    assert estimated == pytest.approx(taken, rel=0.05)
+
+
 def test_what_does_not_fit_is_refused_with_its_size():
     class Small(NumpyBackend):
         def free_memory(self) -> int:

@@ -37,8 +37,6 @@ class FakeCupy(Module):
     def __init__(self, devices: int | str = 1) -> None:
         self.copies, self.devices = 0, devices
         self.__spec__ = importlib.util.spec_from_loader("cupy", loader=None)
-        self.add = super().__getattr__("add")
-        self.add.at = self._add_at
         self.cuda = SimpleNamespace(
             runtime=SimpleNamespace(
                 getDeviceCount=self._count,
@@ -75,10 +73,6 @@ class FakeCupy(Module):
         LAUNCHES["take"] += 1
         out.array[...] = table.array[ids.array]
         return out
-
-    def _add_at(self, table: Any, ids: Any, rows: Any) -> None:
-        LAUNCHES["add.at"] += 1
-        np.add.at(table.array, ids.array, rows.array)
 
     def RawKernel(self, text: str, name: str) -> Any:  # noqa: N802
         kernel = HostKernel(text, name)

@@ -9,39 +9,22 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 import charrnn as api
-from charrnn.checkpoint import Checkpoint, save
-from charrnn.config import ModelConfig
-from charrnn.params import initial_values
-from charrnn.text import CharVocabulary
-from charrnn.text.tokens import WORDS
-from charrnn.text.words import WordVocabulary
+from tests.support.evaluated import LEVELS, save_model
 from tests.support.shell import ROOT, charrnn
 
 pytestmark = pytest.mark.usefixtures("compiled")
-
-WORD_LEVEL = ["\n", ".", ", ", "the", "The", "then", "cat", "car", "goes", "going", "I", "I'm", "a"]
-LEVELS = {
-    "word": WordVocabulary(WORD_LEVEL, WORDS),
-    "char": CharVocabulary("\n .,'ITacegnorst"),
-}
 
 
 @pytest.fixture(scope="module", params=LEVELS)
 def folder(request, tmp_path_factory):
     """A folder with a small untrained model in it, as of a run."""
-    vocabulary = LEVELS[request.param]
-    config = ModelConfig(
-        len(vocabulary), level=request.param, hidden_size=8, embed_size=8, bidirectional=True
-    )
-    weights = initial_values(config, "uniform", np.random.default_rng(0))
-    weights["decoder.weight"] *= 4  # so that probabilities differ
     place = tmp_path_factory.mktemp(request.param)
     (place / "checkpoints/tiny").mkdir(parents=True)
-    save(Checkpoint(config, vocabulary, weights), place / "checkpoints/tiny/best.safetensors")
+    best = place / "checkpoints/tiny/best.safetensors"
+    save_model(best, LEVELS[request.param], bidirectional=True)
     return place
 
 

@@ -1,4 +1,4 @@
-"""What the tests of ``charrnn eval`` share: small untrained models, and texts."""
+"""What the tests of commands share: small untrained models, and texts for ``charrnn eval``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ ONE = "The cat goes.\nI'm going, then a car.\n\nthe zebra, naïve ☃ cat\n"
 TWO = "a car, the cat goes\nthen the cat"  # without a last line break
 
 
-def save_model(path: Path, vocabulary: Vocabulary, seed: int = 0) -> None:
-    """An untrained one."""
+def save_model(path: Path, vocabulary: Vocabulary, seed: int = 0, **extra: Any) -> None:
+    """An untrained one; ``extra`` are fields of ``ModelConfig``."""
     level = "char" if vocabulary.tokenizer == "char" else "word"
-    config = ModelConfig(len(vocabulary), level=level, hidden_size=8, embed_size=8)
+    config = ModelConfig(len(vocabulary), level=level, hidden_size=8, embed_size=8, **extra)
     weights = initial_values(config, "uniform", np.random.default_rng(seed))
     weights["decoder.weight"] *= 4  # so that probabilities differ
     save(Checkpoint(config, vocabulary, weights), path)

@@ -31,7 +31,7 @@ class Pace:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since ``start``."""
+        """Seconds since ``start``, and those that it went on from."""
         return time.monotonic() - self.begin
 
     def progress(self, step: int) -> float:

@@ -174,7 +174,7 @@ def test_where_no_result_is_wanted_none_is_written(tmp_path):
     assert (scored.returncode, scored.stderr.count(b"\n")) == (0, 1)
 
 
-@pytest.mark.parametrize("command", ["train -", "eval -", "sample --prompt -"])
+@pytest.mark.parametrize("command", ["train -", "eval -", "sample --prompt -", "complete"])
 def test_an_input_that_is_closed_is_told(tmp_path, command):
     charrnn(*TRAIN, "--hidden", "8", "--steps", "2", cwd=tmp_path)
     found = redirected(tmp_path, "<&-", *command.split())

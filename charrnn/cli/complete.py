@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +16,7 @@ from charrnn.cli.console import (
     at_most_one,
     json_line,
     load_model,
+    stdin,
     write,
 )
 from charrnn.config import CompleteConfig
@@ -133,7 +133,7 @@ def _script(shell: str) -> str:
 
 def _requests() -> Iterator[str]:
     """The lines of stdin as they come."""
-    for number, raw in enumerate(sys.stdin.buffer, 1):
+    for number, raw in enumerate(stdin(), 1):
         try:
             yield raw.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:

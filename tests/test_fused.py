@@ -134,9 +134,11 @@ def test_tanh_of_a_dense_grid(dtype, largest):
 # Products
 
 
-#: M, K, N: rows of one tile and of several, depths around a block of 256, columns around panels.
+#: M, K, N: rows of one tile and of several, depths around a block of 256, columns around panels
+#: and a block of 1024.
 PRODUCTS = [(1, 1, 1), (1, 257, 33), (2, 3, 16), (3, 16, 17), (5, 17, 8), (8, 31, 32), (9, 64, 65)]
 PRODUCTS += [(14, 255, 15), (15, 256, 1), (31, 600, 100), (64, 5, 31), (449, 3, 3)]
+PRODUCTS += [(57, 258, 1025)]
 
 
 @dtypes
@@ -657,6 +659,17 @@ def test_a_backend_announces_once_what_it_compiles_and_another_nothing(folder, m
         case.run(backend, "rnn_relu", reverse=False, strided=False)
         UpdateCase.make("sgd", np.float32, 1).run(backend, "sgd")
         assert announced == [f"compiling kernels for this processor, kept in {folder}"]
+
+
+@dtypes
+@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (3, 5), (100, 1000)])
+def test_arrays_begin_where_a_line_of_the_cache_does(dtype, shape):
+    backend = fused(dtype)
+    for array in (backend.empty(shape), backend.zeros(shape), backend.empty(shape, np.int64)):
+        assert array.ctypes.data % 64 == 0 or array.size == 0
+        assert (array.shape, array.flags.c_contiguous) == (shape, True)
+    assert backend.zeros(shape).dtype == dtype
+    assert not backend.zeros(shape).any()
 
 
 def test_arrays_of_another_kind_are_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from charrnn.backend.base import Array, Item, Result, Weight
 from charrnn.backend.fused import jit
 from charrnn.backend.fused.jit import Function, address
 from charrnn.backend.fused.loop import GenerationLoop
-from charrnn.backend.fused.shape import DEPTH, ROWS, Shape
+from charrnn.backend.fused.shape import DEPTH, LINE, ROWS, Shape
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.backend.trace import CellTrace, UpdateTrace
 
@@ -86,6 +87,20 @@ class FusedBackend(NumpyBackend):
             "sum_of_squares": self._sum_of_squares,
             "dropout": self._dropout,
         }
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return self._aligned(np.empty, shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return self._aligned(np.zeros, shape, dtype)
+
+    def _aligned(self, make: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Beginning where a line of the cache does: a vector is then not read from two of them."""
+        kind = np.dtype(dtype or self.dtype)
+        size = math.prod(shape) * kind.itemsize
+        room = make(size + LINE, np.uint8)
+        start = -address(room) % LINE
+        return room[start : start + size].view(kind).reshape(shape)
 
     def call(self, function: Function, *arguments: Any) -> None:
         """Call with the addresses of arrays; None is 0. Checks that they are of our kind."""

@@ -15,7 +15,7 @@ from typing import Any
 from llvmlite import ir
 
 from charrnn.backend.fused.emit import I64, Kernel, Pointer, Value, Variable
-from charrnn.backend.fused.shape import DEPTH, ROWS, Shape
+from charrnn.backend.fused.shape import COLUMNS, DEPTH, ROWS, Shape
 
 
 def build(module: ir.Module, shape: Shape) -> None:
@@ -110,18 +110,23 @@ def _gemm(module: ir.Module, shape: Shape, rows: Any) -> None:
     with Kernel(module, shape, "gemm", _TILE[0], names) as k:
         a, b, init, c = k[_TILE[0]]
         a_row, a_depth, init_row, c_row, M, K, N = k[names]
-        with k.loop(0, K, DEPTH) as block:
-            depth = k.minimum(K - block, DEPTH)
+        block_rows = 4 * shape.rows  # more would lie on more pages than the processor has at hand
+        with (
+            k.loop(0, K, DEPTH) as block,
+            k.loop(0, N, COLUMNS) as left,
+            k.loop(0, M, block_rows) as m,
+            k.loop(left, k.minimum(left + COLUMNS, N), shape.panel) as n,
+        ):
             first = block.compare("==", 0)
             start, start_row = first.where(init, c), first.where(init_row, c_row)
-            with k.loop(0, N, shape.panel) as n:
-                k.call(
-                    rows,
-                    *(a + block * a_depth, b + (n * K + block * shape.panel)),
-                    *(start.given().where(start + n, start), c + n),
-                    *(a_row, a_depth, shape.panel, start_row, c_row, depth),
-                    *(k.minimum(N - n, shape.panel), M, 0),
-                )
+            depth = k.minimum(K - block, DEPTH)
+            k.call(
+                rows,
+                *(a + m * a_row + block * a_depth, b + (n * K + block * shape.panel)),
+                *(start.given().where(start + (m * start_row + n), start), c + (m * c_row + n)),
+                *(a_row, a_depth, shape.panel, start_row, c_row, depth),
+                *(k.minimum(N - n, shape.panel), k.minimum(M - m, block_rows), 0),
+            )
 
 
 def _pack(module: ir.Module, shape: Shape, name: str, *, transposed: bool) -> None:

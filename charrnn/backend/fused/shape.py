@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 import numpy as np
 
-#: Depth, and rows of the result, of the blocks that ``products.py`` cuts operands to: they fit
-#: into the cache.
-DEPTH, ROWS = 256, 448
+#: Depth, and rows and columns of the result, of the blocks that ``products.py`` cuts operands to:
+#: they fit into the cache.
+DEPTH, ROWS, COLUMNS = 256, 448, 1024
+#: Bytes of a line of the cache, which is also the largest vector.
+LINE = 64
 
 
 class Shape(NamedTuple):

@@ -78,7 +78,7 @@ def test_every_kernel_that_the_core_asks_for_is_here():
 
 #: T, B, H: below, at and above what a vector and a panel hold, with rows of one tile and of more.
 SCANS = [(1, 1, 1), (2, 1, 3), (5, 2, 8), (2, 3, 16), (5, 4, 17), (1, 5, 32), (2, 15, 33)]
-SCANS += [(1, 31, 3), (2, 31, 65)]
+SCANS += [(1, 31, 3), (2, 31, 65), (3, 1, 32), (2, 1, 96)]
 
 
 @dtypes

@@ -5,11 +5,14 @@ Made from the cell's own pointwise functions by tracing them: see ``backend/trac
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
-from charrnn.backend.fused.emit import I64, POINTER, Kernel, Pointer, Value
+from charrnn.backend.fused.emit import I64, POINTER, Kernel, Pointer, Value, Variable
 from charrnn.backend.fused.expressions import emit
 from charrnn.backend.fused.shape import Shape
 from charrnn.backend.trace import CellTrace, reads
@@ -30,10 +33,15 @@ def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
         with k.loop(0, T) as s:
             t = back * (T - 1) + s * (1 - back * 2)
             previous = states + (t + back) * B * H
-            product_of_units(
-                k, gemm, cell.gates, previous, weight, bias, recurrent, B, H, H, first, last
-            )
-            _each_element(k, cell, cell.forward, t, units=(first, last))
+            panels = (H // shape.panel * shape.panel).compare("==", H)
+            with k.either(B.compare("==", 1) & panels) as (yes, no):
+                with yes:
+                    _step_of_one(k, cell, t, previous, weight, bias, first, last)
+                with no:
+                    product_of_units(
+                        k, gemm, cell.gates, previous, weight, bias, recurrent, B, H, H, first, last
+                    )
+                    _each_element(k, cell, cell.forward, t, units=(first, last))
 
     with Kernel(module, shape, "backward", *BACKWARD) as k:
         gates, drecurrent, weight, *_, dstate, dy = k[BACKWARD[0]]
@@ -68,6 +76,79 @@ def product_of_units(
             )
 
 
+def _step_of_one(
+    k: Kernel, cell: CellTrace, t: Value, previous: Pointer, weight: Pointer, bias: Pointer,
+    first: Value, last: Value,
+) -> None:  # fmt: skip
+    """A step of one sequence, whose H fills panels: what bounds it is reading the weight.
+
+    A panel's worth of units is finished before the next: its pointwise part goes on while the
+    next one's weights arrive. previous [H].
+    """
+    shape, H = k.shape, k["H"]
+    width, vectors = shape.width, range(shape.vectors)
+    place = _places(k, cell, t, Value(k, I64(0)))
+    # Those of one gate alone would wait for themselves: they are added up in several parts.
+    parts = max(1, 8 // (cell.gates * shape.vectors))
+    with k.loop(first, last, shape.panel) as unit:
+        columns = [gate * H + unit for gate in range(cell.gates)]
+        sums = [
+            [[Variable(k, k.real_vector(0)) for _ in vectors] for _ in columns]
+            for _ in range(parts)
+        ]
+        with k.loop(0, H, parts) as d:
+            for part in range(parts):
+                left = k.splat((previous + (d + part)).load())
+                for gate, column in enumerate(columns):
+                    right = weight + (column * H + (d + part) * shape.panel)
+                    for v in vectors:
+                        total = sums[part][gate][v]
+                        total.set(k.fma(left, (right + v * width).vector(), total.get()))
+        with k.when(bias.given()):
+            for gate, column in enumerate(columns):
+                for v in vectors:
+                    total = sums[0][gate][v]
+                    total.set(total.get() + (bias + (column + v * width)).vector())
+
+        for v in vectors:
+            at = unit + v * width
+
+            def load(name: str, index: tuple[int, ...], v: int = v, at: Value = at) -> Value:
+                if name == "recurrent":
+                    return functools.reduce(operator.add, [p[index[1]][v].get() for p in sums])
+                return (place(name, index) + at).vector()
+
+            values = emit(k, list(cell.forward.values()), load)
+            for (name, index), value in zip(cell.forward, values, strict=True):
+                (place(name, index) + at).store_vector(value)
+
+
+def _places(
+    k: Kernel, cell: CellTrace, t: Value, b: Value, dy: Pointer | None = None
+) -> Callable[[str, tuple[int, ...]], Pointer]:
+    """Where, at a step and in a sequence, the row [H] of a cell's array begins, by its index."""
+    sizes: list[Value] = k["T B H back"]
+    T, B, H, back = sizes
+    arguments: dict[str, Pointer] = k.arguments
+
+    def place(name: str, index: tuple[int, ...]) -> Pointer:
+        if name in ("gates", "drecurrent"):
+            return arguments[name] + ((t * B + b) * cell.gates + index[1]) * H
+        if name == "recurrent":
+            return arguments[name] + (b * cell.gates + index[1]) * H
+        if dy is not None and name == "dy":
+            dy_row: Value = k["dy_row"]
+            return dy + b * dy_row
+        if name == "saved":
+            return arguments[name] + ((t * cell.saved + index[0]) * B + b) * H
+        if name == "dstate":
+            return arguments[name] + (B * index[0] + b) * H
+        at = t + (back if name == "previous" else 1 - back)
+        return arguments["states"] + (((T + 1) * index[0] + at) * B + b) * H
+
+    return place
+
+
 def _each_element(
     k: Kernel,
     cell: CellTrace,
@@ -81,27 +162,8 @@ def _each_element(
 
     ``units``: from the first to before the last; all, if not given.
     """
-    sizes: list[Value] = k["T B H back"]
-    T, B, H, back = sizes
-    arguments: dict[str, Pointer] = k.arguments
-
-    with k.loop(0, B) as b:
-
-        def place(name: str, index: tuple[int, ...]) -> Pointer:
-            if name in ("gates", "drecurrent"):
-                return arguments[name] + ((t * B + b) * cell.gates + index[1]) * H
-            if name == "recurrent":
-                return arguments[name] + (b * cell.gates + index[1]) * H
-            if dy is not None and name == "dy":
-                dy_row: Value = k["dy_row"]
-                return dy + b * dy_row
-            if name == "saved":
-                return arguments[name] + ((t * cell.saved + index[0]) * B + b) * H
-            if name == "dstate":
-                return arguments[name] + (B * index[0] + b) * H
-            at = t + (back if name == "previous" else 1 - back)
-            return arguments["states"] + (((T + 1) * index[0] + at) * B + b) * H
-
+    with k.loop(0, k["B"]) as b:
+        place = _places(k, cell, t, b, dy)
         places: dict[Any, Pointer] = {}
 
         def row(name: str, index: tuple[int, ...]) -> Pointer:
@@ -120,4 +182,4 @@ def _each_element(
             for (name, index), value in zip(changes, values, strict=True):
                 (row(name, index) + j).store_vector(value, mask)
 
-        k.each_vector(H if units is None else units[1] - units[0], body)
+        k.each_vector(k["H"] if units is None else units[1] - units[0], body)

@@ -56,11 +56,24 @@ class Verdicts(NamedTuple):
         return cls(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def judge(logits: Any, targets: Ids, alternatives: int = 0) -> Verdicts:
+def rank(logits: Any, targets: Numbers, nats: Floats, ranks: Numbers, top: Floats) -> None:
+    """The first three of ``Verdicts`` from logits [N, V] and targets [N]; sums are in double."""
+    x = logits - logits.max(axis=1, keepdims=True)
+    of_targets = x[np.arange(len(x)), targets]
+    ranks[...] = 1 + np.count_nonzero(x > of_targets[:, None], axis=1)
+    total = np.exp(x).sum(axis=1, dtype=np.float64)
+    nats[...] = np.log(total) - of_targets
+    top[...] = 1 / total
+
+
+def judge(
+    logits: Any, targets: Ids, alternatives: int = 0, kernel: Callable[..., None] = rank
+) -> Verdicts:
     """Logits [N, V] on the host and targets [N] -> verdicts.
 
     With ``alternatives`` k > 0 these, and entropies, are there as well. Sums are in double
     precision, so that the probabilities of all symbols add up to 1 whatever their number.
+    ``kernel`` is a backend's form of ``rank``.
     """
     (N, V), k = logits.shape, min(alternatives, logits.shape[1])
     rows = max(1, _BLOCK // V)
@@ -73,27 +86,26 @@ def judge(logits: Any, targets: Ids, alternatives: int = 0) -> Verdicts:
         others=np.empty((detailed, k), np.int64),
         p=np.empty((detailed, k)),
     )
+    numbers = np.asarray(targets, np.int64)
     for start in range(0, N, rows):
-        part = slice(start, start + rows)
-        _judge(logits[part], targets[part], k, found.part(part))
+        block = slice(start, start + rows)
+        part = found.part(block)
+        kernel(logits[block], numbers[block], part.nats, part.ranks, part.top)
+        if k:
+            _detail(logits[block], k, part)
     return found
 
 
-def _judge(logits: Any, targets: Ids, k: int, found: Verdicts) -> None:
+def _detail(logits: Any, k: int, found: Verdicts) -> None:
+    """What there is beside ranks: the k likeliest, and the entropy."""
     x = logits - logits.max(axis=1, keepdims=True)
-    of_targets = x[np.arange(len(x)), targets]
-    found.ranks[...] = 1 + np.count_nonzero(x > of_targets[:, None], axis=1)
     e = np.exp(x)
     total = e.sum(axis=1, dtype=np.float64)
-    log_total = np.log(total)
-    found.nats[...] = log_total - of_targets
-    found.top[...] = 1 / total
-    if k:
-        found.entropies[...] = log_total - (e * x).sum(axis=1, dtype=np.float64) / total
-        some = np.argpartition(-x, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(x, some, 1), axis=1, kind="stable")
-        found.others[...] = np.take_along_axis(some, order, 1)
-        found.p[...] = np.take_along_axis(e, found.others, 1) / total[:, None]
+    found.entropies[...] = np.log(total) - (e * x).sum(axis=1, dtype=np.float64) / total
+    some = np.argpartition(-x, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(x, some, 1), axis=1, kind="stable")
+    found.others[...] = np.take_along_axis(some, order, 1)
+    found.p[...] = np.take_along_axis(e, found.others, 1) / total[:, None]
 
 
 class Decoder:
@@ -134,13 +146,13 @@ def _decoded(
     temperature: float = 1.0,
 ) -> Verdicts:
     """From h [n, H] and targets [n], as many logits at a time as there is room for."""
-    parts = []
+    parts, kernel = [], backend.kernel("rank", rank)
     for at in range(0, max(1, len(h)), head.chunk):
         rows = slice(at, at + head.chunk)
         logits = backend.to_host(head.logits(h[rows]))
         if temperature != 1:
             logits /= temperature
-        parts.append(judge(logits, targets[rows], alternatives))
+        parts.append(judge(logits, targets[rows], alternatives, kernel))
     return Verdicts.joined(parts)
 
 

@@ -29,6 +29,7 @@ from charrnn.model import Model
 from charrnn.optim import Optimizer, sum_of_squares
 from charrnn.params import initial_values
 from charrnn.sampling import generate, pick
+from charrnn.scoring import rank
 from tests.support.kernels import (
     METHODS,
     ODD,
@@ -66,7 +67,7 @@ def test_every_kernel_that_the_core_asks_for_is_here():
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "kernel":
                 asked.add(node.args[0].value)
     tested = {"scan_forward", "scan_backward", "cross_entropy", "sum_of_squares", "dropout"}
-    tested |= {"update", "generate"}
+    tested |= {"update", "generate", "rank"}
     assert asked == tested
     for name in asked:
         reference = METHODS["adam"]
@@ -280,6 +281,46 @@ def test_softmax_of_a_dense_grid(dtype):
 @special_places
 def test_cross_entropy_of_a_special_value(dtype, special, place):
     check_cross_entropy_of_a_special_value(fused(dtype), special, place, V=21)
+
+
+@dtypes
+@pytest.mark.parametrize(
+    "N, V, spread", [(1, 1, 1), (3, 15, 3), (2, 16, 0), (4, 65, 9), (2, 3000, 90)]
+)
+def test_rank(dtype, N, V, spread):
+    logits = random(dtype, N, V) * dtype(spread)
+    targets = np.random.default_rng(0).integers(0, V, size=N)
+    found, expected = (
+        ranked(fused(dtype), logits, targets),
+        ranked(NumpyBackend(dtype), logits, targets),
+    )
+    for of, ours, theirs in zip(("nats", "ranks", "top"), found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, 8 * np.finfo(dtype).eps, err_msg=of)
+
+
+@dtypes
+@specials
+@pytest.mark.parametrize("place", ["target", "other", "all"])
+def test_rank_of_a_special_value(dtype, special, place):
+    """What has no loss has no rank either."""
+    logits, targets = random(dtype, 3, 21), np.array([2, 20, 5])
+    logits[1, {"target": 20, "other": 17, "all": slice(None)}[place]] = special
+    found, expected = (
+        ranked(fused(dtype), logits, targets),
+        ranked(NumpyBackend(dtype), logits, targets),
+    )
+    lossless = np.isnan(expected[0])
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours[~lossless], theirs[~lossless], 8 * np.finfo(dtype).eps)
+    assert np.isnan(found[0][lossless]).all()
+
+
+def ranked(backend, logits, targets):
+    """Losses, ranks and probabilities of the likeliest."""
+    found = np.full(len(logits), np.nan), np.zeros(len(logits), np.int64), np.zeros(len(logits))
+    with np.errstate(all="ignore"):
+        backend.kernel("rank", rank)(logits, targets, *found)
+    return found
 
 
 # Pointwise passes
@@ -746,3 +787,4 @@ def test_processors_with_other_registers(monkeypatch, dtype, size, registers):
     test_gather_and_scatter_add(dtype, 9, 17, 40)
     test_tanh_of_a_dense_grid(dtype, 12.0)
     test_softmax_of_a_dense_grid(dtype)
+    test_rank(dtype, 4, 65, 9)

@@ -78,12 +78,14 @@ class FusedBackend(NumpyBackend):
         )
         self.others = self._module(
             "others",
-            {"gather": 5, "scatter_add": 5, "cross_entropy": 7, "sum_of_squares": 3, "dropout": 6},
+            {"gather": 5, "scatter_add": 5, "cross_entropy": 7, "rank": 7, "sum_of_squares": 3}
+            | {"dropout": 6},
         )
         self._kernels: dict[str, Callable[..., Any]] = {
             "scan_forward": self._scan_forward,
             "scan_backward": self._scan_backward,
             "cross_entropy": self._cross_entropy,
+            "rank": self._rank,
             "sum_of_squares": self._sum_of_squares,
             "dropout": self._dropout,
         }
@@ -260,6 +262,10 @@ class FusedBackend(NumpyBackend):
         factor = np.array(scale, self.dtype)
         function = self.others["cross_entropy"]
         self.call(function, logits, targets, losses, factor, *logits.shape, scale != 0)
+
+    def _rank(self, logits: Array, targets: Array, nats: Array, ranks: Array, top: Array) -> None:
+        function, places = self.others["rank"], (address(nats), address(ranks), address(top))
+        self.call(function, logits, targets, *places, *logits.shape)
 
     def _sum_of_squares(self, xp: Any, x: Array) -> Array:
         total = np.empty((), np.float64)

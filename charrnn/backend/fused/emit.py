@@ -223,9 +223,15 @@ class Kernel:
         return Value(self, ir.DoubleType()(number))
 
     def as_double(self, x: Value) -> Value:
-        """A real number in double precision."""
-        double = ir.DoubleType()
-        return x if x.llvm.type == double else Value(self, self.builder.fpext(x.llvm, double))
+        """A real number, or a vector of them, in double precision."""
+        kind: Any = ir.DoubleType()
+        if isinstance(x.llvm.type, ir.VectorType):
+            kind = ir.VectorType(kind, x.llvm.type.count)
+        return x if x.llvm.type == kind else Value(self, self.builder.fpext(x.llvm, kind))
+
+    def as_integer(self, x: Value) -> Value:
+        """A whole number that is a real one, as an integer."""
+        return Value(self, self.builder.fptosi(x.llvm, I64))
 
     def minimum(self, a: Value, b: Any) -> Value:
         return a.compare("<", b).where(a, b)  # type: ignore[no-any-return]

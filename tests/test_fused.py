@@ -67,7 +67,7 @@ def test_every_kernel_that_the_core_asks_for_is_here():
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "kernel":
                 asked.add(node.args[0].value)
     tested = {"scan_forward", "scan_backward", "cross_entropy", "sum_of_squares", "dropout"}
-    tested |= {"update", "generate", "rank"}
+    tested |= {"update", "generate", "rank", "scan_read"}
     assert asked == tested
     for name in asked:
         reference = METHODS["adam"]
@@ -88,6 +88,22 @@ SCANS += [(1, 31, 3), (2, 31, 65), (3, 1, 32), (2, 1, 96)]
 @pytest.mark.parametrize("reverse, strided", [(False, False), (False, True), (True, True)])
 def test_scan(dtype, cell, T, B, H, reverse, strided):
     check_scan(fused(dtype), cell, T, B, H, reverse, strided)
+
+
+@dtypes
+@cells
+@pytest.mark.parametrize("T, B, H", [(1, 1, 3), (7, 1, 32), (7, 3, 5), (5, 17, 33)])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("block", [1, 1000, 100_000])
+def test_scan_without_a_way_back(monkeypatch, dtype, cell, T, B, H, reverse, block):
+    """Of inputs, and of rows of a table, in blocks of time of any length."""
+    monkeypatch.setattr("charrnn.backend.fused.backend.BLOCK", block)
+    case = ScanCase.make(cell, T, B, H)
+    for index in (None, np.random.default_rng(0).integers(0, T * B, size=T * B)):
+        expected = case.read(NumpyBackend(np.float64), cell, reverse, index)
+        found = case.read(fused(dtype), cell, reverse, index)
+        assert found.dtype == dtype
+        assert_close(found, expected, np.abs(expected).max(), ulps=12)
 
 
 @dtypes
@@ -779,6 +795,10 @@ def test_processors_with_other_registers(monkeypatch, dtype, size, registers):
         test_linear_gradient(dtype, *sizes, add=True)
     for sizes in SCANS:
         test_scan(dtype, "gru", *sizes, reverse=True, strided=True)
+        for block in (1, 1000):
+            test_scan_without_a_way_back(
+                monkeypatch, dtype, "gru", *sizes, reverse=True, block=block
+            )
     for count in SIZES:
         test_sum_of_squares(dtype, count)
         test_dropout(dtype, count, 30_000)

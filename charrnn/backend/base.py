@@ -82,7 +82,7 @@ class Backend(Protocol):
         """The backend's own form of a function of the core, or ``reference`` itself.
 
         The reference defines what is computed. The tests hold every other form against it.
-        Names: ``scan_forward`` and ``scan_backward`` (``layers/scan.py``), ``dropout``,
+        Names: ``scan_forward``, ``scan_read``, ``scan_backward`` (``layers/scan.py``), ``dropout``,
         ``cross_entropy`` (``layers/head.py``), ``sum_of_squares`` and ``update``
         (``optim.py``), ``generate`` (``sampling.py``), ``rank`` (``scoring.py``).
         """

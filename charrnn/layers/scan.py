@@ -62,6 +62,35 @@ def scan_forward(
         )
 
 
+def input_products(
+    backend: Backend, memory: Memory, x: Array, index: Array | None, weight_ih: Weight, bias: Array
+) -> None:
+    """Into ``memory.gates``, from inputs x [T*B, I], or from products of rows [U, K*H]."""
+    gates = memory.gates.reshape(-1, memory.gates.shape[-1])
+    if index is None:
+        backend.linear(x, weight_ih, gates, bias)
+    else:
+        backend.gather(x, index, out=gates)
+
+
+def scan_read(
+    backend: Backend,
+    cell: Cell,
+    memory: Memory,
+    x: Array,
+    index: Array | None,
+    weight_ih: Weight,
+    bias_ih: Array,
+    weight_hh: Weight,
+    bias_hh: Array,
+    reverse: bool,
+) -> None:
+    """Both of the above where there is no way back: of ``memory`` only states are needed then."""
+    input_products(backend, memory, x, index, weight_ih, bias_ih)
+    forward = backend.kernel("scan_forward", scan_forward)
+    forward(backend, cell, memory, weight_hh, bias_hh, reverse)
+
+
 def scan_backward(
     backend: Backend, cell: Cell, memory: Memory, weight_hh: Weight, dy: Array, reverse: bool
 ) -> None:
@@ -133,6 +162,7 @@ class Scan:
         if grads is not None:
             self.dx = backend.empty((rows or seq_len * batch, input_size))
         backend.prepare(cell)
+        self._read = backend.kernel("scan_read", scan_read)
         self._forward = backend.kernel("scan_forward", scan_forward)
         self._backward = backend.kernel("scan_backward", scan_backward)
 
@@ -153,22 +183,34 @@ class Scan:
 
     def forward(self, x: Array, index: Array | None = None) -> Array:
         """x [N, I], or [U, I] with ``index`` [N] -> h [T, B, H], from ``initial`` on."""
-        self.project(x, index)
-        return self.run()
+        if self.grads is not None:
+            self.project(x, index)
+            return self.run()
+        given, w = self._given(x, index), self.weights
+        self._read(
+            *(self.backend, self.cell, self.memory, given, index, w["weight_ih"], self.bias),
+            *(w["weight_hh"], w["bias_hh"], self.reverse),
+        )
+        return self.output
 
     def project(self, x: Array, index: Array | None = None) -> None:
         """The part of ``forward`` that does not wait for what was before: the input products."""
-        backend, w, memory = self.backend, self.weights, self.memory
-        gates = memory.gates.reshape(-1, memory.gates.shape[-1])
-        self.x, self.index, bias = x, index, w["bias_ih"]
+        self.x, self.index = x, index
+        given, weight = self._given(x, index), self.weights["weight_ih"]
+        input_products(self.backend, self.memory, given, index, weight, self.bias)
+
+    def _given(self, x: Array, index: Array | None) -> Array:
+        """What the input products of all positions are made from; fills ``bias``."""
+        backend, w = self.backend, self.weights
         if self.cell.additive:  # one sum instead of one a step
-            bias = backend.xp.add(bias, w["bias_hh"], out=self.bias)
-        if index is None:
-            backend.linear(x, w["weight_ih"], gates, bias)
+            backend.xp.add(w["bias_ih"], w["bias_hh"], out=self.bias)
         else:
-            products = self.products[: len(x)]
-            backend.linear(x, w["weight_ih"], products, bias)
-            backend.gather(products, index, out=gates)
+            self.bias[...] = w["bias_ih"]
+        if index is None:
+            return x
+        products = self.products[: len(x)]
+        backend.linear(x, w["weight_ih"], products, self.bias)
+        return products
 
     def run(self) -> Array:
         """The rest: all time steps."""

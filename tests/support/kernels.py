@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -72,19 +73,13 @@ class ScanCase(NamedTuple):
     def run(self, backend: Any, cell: str, reverse: bool, strided: bool) -> dict[str, np.ndarray]:
         """Everything that a scan computes; ``strided``: dy is one direction's half of both."""
         T, B, H = *self.dy.shape[:2], self.dy.shape[2] // 2
-
-        def given(array: np.ndarray) -> Any:
-            return backend.to_device(array.astype(backend.dtype))
+        given = partial(_given, backend)
 
         def all_of(arrays: list[Any]) -> np.ndarray:
             return np.array([backend.to_host(a) for a in arrays])
 
-        arrays = {name: given(value) for name, value in self.weights.items()}
-        weights = {
-            name: backend.weight(a, backward=True) if "weight" in name else a
-            for name, a in arrays.items()
-        }
-        grads = {name: given(np.full(a.shape, np.nan)) for name, a in arrays.items()}
+        weights = self._weights(backend)
+        grads = {name: given(np.full(a.shape, np.nan)) for name, a in self.weights.items()}
         scan = Scan(backend, CELLS[cell], weights, grads, T, B, reverse=reverse)
         for to, state in zip(scan.initial, self.states, strict=True):
             backend.to_device(state, out=to)
@@ -94,6 +89,28 @@ class ScanCase(NamedTuple):
         dx, dstates = scan.backward(dy, [given(d) for d in self.dfinal])
         found = {"y": y, "final": final, "dx": backend.to_host(dx), "dstates": all_of(dstates)}
         return found | {f"d {name}": backend.to_host(g) for name, g in grads.items()}
+
+    def read(self, backend: Any, cell: str, reverse: bool, index: np.ndarray | None) -> np.ndarray:
+        """h and final states, where there is no way back; ``index`` [T*B]: of these rows of x."""
+        T, B, rows = *self.dy.shape[:2], len(self.x)
+        scan = Scan(backend, CELLS[cell], self._weights(backend), None, T, B, reverse=reverse,
+                    rows=rows)  # fmt: skip
+        for to, state in zip(scan.initial, self.states, strict=True):
+            backend.to_device(state, out=to)
+        places = None if index is None else backend.to_device(index)
+        y = backend.to_host(scan.forward(_given(backend, self.x), places))
+        return np.concatenate([y, *(backend.to_host(state)[None] for state in scan.final)])
+
+    def _weights(self, backend: Any) -> dict[str, Any]:
+        arrays = {name: _given(backend, value) for name, value in self.weights.items()}
+        return {
+            name: backend.weight(a, backward=True) if "weight" in name else a
+            for name, a in arrays.items()
+        }
+
+
+def _given(backend: Any, array: np.ndarray) -> Any:
+    return backend.to_device(array.astype(backend.dtype))
 
 
 def entropies(backend: Any, logits: np.ndarray, targets: np.ndarray, scale: float):

@@ -18,7 +18,7 @@ from charrnn.backend.base import Array, Item, Result, Weight
 from charrnn.backend.fused import jit
 from charrnn.backend.fused.jit import Function, address
 from charrnn.backend.fused.loop import GenerationLoop
-from charrnn.backend.fused.shape import DEPTH, LINE, ROWS, Shape
+from charrnn.backend.fused.shape import BLOCK, DEPTH, LINE, ROWS, Shape
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.backend.trace import CellTrace, UpdateTrace
 
@@ -83,6 +83,7 @@ class FusedBackend(NumpyBackend):
         )
         self._kernels: dict[str, Callable[..., Any]] = {
             "scan_forward": self._scan_forward,
+            "scan_read": self._scan_read,
             "scan_backward": self._scan_backward,
             "cross_entropy": self._cross_entropy,
             "rank": self._rank,
@@ -166,9 +167,9 @@ class FusedBackend(NumpyBackend):
         return found
 
     def cell(self, cell: Any) -> dict[str, Function]:
-        """``forward`` and ``backward`` of ``recurrence.py`` for a cell."""
-        imports = {"gemm": self.products["gemm"]}
-        signatures = {"forward": 12, "backward": 12}
+        """``forward``, ``read`` and ``backward`` of ``recurrence.py`` for a cell."""
+        imports = {"gemm": self.products["gemm"], "gather": self.others["gather"]}
+        signatures = {"forward": 14, "read": 16, "backward": 12}
         return self._module("cell", signatures, cell, lambda: CellTrace(cell), imports)
 
     def prepare(self, cell: Any) -> None:
@@ -241,7 +242,23 @@ class FusedBackend(NumpyBackend):
         self.call(
             self.cell(cell)["forward"],
             *(memory.gates, memory.recurrent, weight.forward, None if cell.additive else bias),
-            *(memory.states, memory.saved, T - 1, B, H, reverse, 0, H),
+            *(memory.states, memory.saved, T - 1, B, H, reverse, 0, H, 0, T - 1),
+        )
+
+    def _scan_read(
+        self, backend: Any, cell: Any, memory: Any, x: Array, index: Array | None,
+        weight_ih: PackedWeight, bias_ih: Array, weight_hh: PackedWeight, bias_hh: Array,
+        reverse: bool,
+    ) -> None:  # fmt: skip
+        (_, T, B, H), width = memory.states.shape, memory.gates.shape[2]
+        block = min(T - 1, max(1, BLOCK // (B * width)))
+        room = self._workspace(block * B * (width + cell.saved * H))
+        assert index is None or index.dtype == np.int64
+        self.call(
+            self.cell(cell)["read"],
+            *(x, index, weight_ih.forward, bias_ih, room, memory.recurrent),
+            *(weight_hh.forward, None if cell.additive else bias_hh, memory.states),
+            *(room[block * B * width :], T - 1, B, H, reverse, x.shape[1], block),
         )
 
     def _scan_backward(

@@ -173,7 +173,7 @@ class Kernel:
 
     def __getitem__(self, names: str) -> Any:
         """An argument, or a list of several."""
-        found = [self.arguments[name] for name in names.split()]
+        found = [self.arguments[name.partition(":")[0]] for name in names.split()]
         return found if len(found) > 1 else found[0]
 
     def __enter__(self) -> Kernel:

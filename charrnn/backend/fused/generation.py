@@ -43,7 +43,7 @@ def build(module: ir.Module, shape: Shape) -> None:
         return ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
 
     gemm, gather = imported("gemm", 4, 7), imported("gather", 3, 2)
-    forward = imported("forward", 6, 6)
+    forward = imported("forward", 6, 8)
     choose = _choose(module, shape)
     wait = _wait(module, shape)
     with Kernel(module, shape, "generate", POINTERS, INTEGERS) as k:
@@ -89,7 +89,7 @@ def build(module: ir.Module, shape: Shape) -> None:
                 k.call(
                     forward,
                     *(at["gates"], at["recurrent"], at["weight_hh"], at["bias_hh"]),
-                    *(at["states"], at["saved"], 1, B, H, back, *units),
+                    *(at["states"], at["saved"], 1, B, H, back, *units, 0, 1),
                 )
                 meet()
                 below.set(k.address(at["states"] + (1 - back) * B * H))

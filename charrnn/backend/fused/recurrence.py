@@ -18,19 +18,23 @@ from charrnn.backend.fused.shape import Shape
 from charrnn.backend.trace import CellTrace, reads
 
 #: Arguments: pointers, integers. ``back`` is 1 where time runs backwards, else 0. Of the hidden
-#: units only those from ``first`` to before ``last`` are computed.
-FORWARD = "gates recurrent weight bias states saved", "T B H back first last"
+#: units only those from ``first`` to before ``last`` are computed, in the steps from ``begin`` to
+#: before ``end``.
+FORWARD = "gates recurrent weight bias states saved", "T B H back first last begin end"
+READ = (
+    "x index:i64 weight_ih bias_ih gates recurrent weight_hh bias_hh states saved",
+    "T B H back inputs block",
+)
 BACKWARD = "gates drecurrent weight states saved dstate dy", "T B H back dy_row"
 
 
 def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
-    """Emit ``forward`` and ``backward``; they call ``gemm`` of ``products.py``."""
+    """Emit ``forward``, ``read`` and ``backward``; they call ``gemm`` and ``gather``."""
     gemm = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [I64] * 7), "gemm")
     with Kernel(module, shape, "forward", *FORWARD) as k:
         gates, recurrent, weight, bias, states, _ = k[FORWARD[0]]
-        T, B, H, back, first, last = k[FORWARD[1]]
-        width = H * cell.gates
-        with k.loop(0, T) as s:
+        T, B, H, back, first, last, begin, end = k[FORWARD[1]]
+        with k.loop(begin, end) as s:
             t = back * (T - 1) + s * (1 - back * 2)
             previous = states + (t + back) * B * H
             panels = (H // shape.panel * shape.panel).compare("==", H)
@@ -42,6 +46,7 @@ def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
                         k, gemm, cell.gates, previous, weight, bias, recurrent, B, H, H, first, last
                     )
                     _each_element(k, cell, cell.forward, t, units=(first, last))
+    _read(module, shape, cell, gemm, k.function)
 
     with Kernel(module, shape, "backward", *BACKWARD) as k:
         gates, drecurrent, weight, *_, dstate, dy = k[BACKWARD[0]]
@@ -53,6 +58,40 @@ def build(module: ir.Module, shape: Shape, cell: CellTrace) -> None:
             product = gates if cell.additive else drecurrent
             k.call(gemm, product + t * B * width, weight, dstate, dstate,
                    width, 1, H, H, B, width, H)  # fmt: skip
+
+
+def _read(module: ir.Module, shape: Shape, cell: CellTrace, gemm: Any, forward: Any) -> None:
+    """``layers.scan.scan_read``, a block of time at a time.
+
+    ``gates`` and ``saved`` have room for one block, so that they stay in the cache: those of a
+    window would go to memory and come back.
+    """
+    kinds = [POINTER] * 3 + [I64] * 2
+    gather = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), "gather")
+    with Kernel(module, shape, "read", *READ) as k:
+        x, index, weight_ih, bias_ih, gates, recurrent, weight_hh, bias_hh, states, saved = k[
+            READ[0]
+        ]
+        T, B, H, back, inputs, block = k[READ[1]]
+        width = H * cell.gates
+        steps = (T + (block - 1)) // block
+        with k.loop(0, steps) as number:
+            begin = number * block
+            end = k.minimum(begin + block, T)
+            start = back * (T - end) + (1 - back) * begin  # the first in time
+            rows = (end - begin) * B
+            with k.either(index.given()) as (yes, no):
+                with yes:
+                    k.call(gather, x, index + start * B, gates, rows, width)
+                with no:
+                    k.call(gemm, x + start * B * inputs, weight_ih, bias_ih, gates,
+                           inputs, 1, 0, width, rows, inputs, width)  # fmt: skip
+            k.call(
+                forward,
+                *(gates + (0 - start * B * width), recurrent, weight_hh, bias_hh, states),
+                saved + (0 - start * B * H * cell.saved),
+                *(T, B, H, back, 0, H, begin, end),
+            )
 
 
 def product_of_units(

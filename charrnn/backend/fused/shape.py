@@ -10,6 +10,8 @@ import numpy as np
 #: Depth, and rows and columns of the result, of the blocks that ``products.py`` cuts operands to:
 #: they fit into the cache.
 DEPTH, ROWS, COLUMNS = 256, 448, 1024
+#: Input products, of all steps of time whose turn it is, that ``recurrence.py`` holds at once.
+BLOCK = 2**17
 #: Bytes of a line of the cache, which is also the largest vector.
 LINE = 64
 

@@ -200,9 +200,10 @@ class LongText:
             line.appendleft(work)
             *running, _ = enumerate(line)
             running.sort(key=lambda place: place[0] % 2 == 0)  # what takes longest begins first
-            tasks: list[Callable[[], Any]] = [
-                partial(self._stage, work, stage) for stage, work in running if work
-            ]
+            tasks: list[Callable[[], Any]] = []
+            for stage, work in running:
+                if work:
+                    tasks += self._tasks(work, *divmod(stage, 2))
             count = len(tasks)
             if done := line[-1]:
                 tasks += self.decoder.tasks(done.h, done.targets)
@@ -214,21 +215,28 @@ class LongText:
         ids, targets = window
         return _Work(self.networks[_STEPS[len(ids) < _STEPS[0]]][number % 2], ids, targets)
 
-    def _stage(self, work: _Work, stage: int) -> None:
-        layer, steps = divmod(stage, 2)
-        network = work.network
-        scan = network.stack.scans[layer]
+    def _tasks(self, work: _Work, layer: int, steps: int) -> list[Callable[[], None]]:
+        """The input products of a layer, or its ``steps``."""
         if steps:
-            for to, state in zip(scan.initial, self.states[layer], strict=True):
-                to[...] = state
-            h = scan.run()
-            work.h = h.reshape(len(h), -1)
-            self.states[layer] = [state.copy() for state in scan.final]
-        elif layer:
-            scan.project(work.h)
-        else:
-            ids = np.pad(work.ids, (0, network.stack.shape[0] - len(work.ids)))
-            scan.project(*network.embedding.forward(ids[:, None]))
+            return [partial(self._run, work, layer)]
+        if layer == 0:
+            return [partial(self._begin, work)]
+        shares = cuts(0, len(work.h), self.backend.threads)
+        project = work.network.stack.scans[layer].project
+        return [partial(project, work.h, part=slice(a, b)) for a, b in shares]
+
+    def _begin(self, work: _Work) -> None:
+        network = work.network
+        ids = np.pad(work.ids, (0, network.stack.shape[0] - len(work.ids)))
+        network.stack.scans[0].project(*network.embedding.forward(ids[:, None]))
+
+    def _run(self, work: _Work, layer: int) -> None:
+        scan = work.network.stack.scans[layer]
+        for to, state in zip(scan.initial, self.states[layer], strict=True):
+            to[...] = state
+        h = scan.run()
+        work.h = h.reshape(len(h), -1)
+        self.states[layer] = [state.copy() for state in scan.final]
 
 
 @dataclass

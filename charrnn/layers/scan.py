@@ -63,10 +63,9 @@ def scan_forward(
 
 
 def input_products(
-    backend: Backend, memory: Memory, x: Array, index: Array | None, weight_ih: Weight, bias: Array
+    backend: Backend, gates: Array, x: Array, index: Array | None, weight_ih: Weight, bias: Array
 ) -> None:
-    """Into ``memory.gates``, from inputs x [T*B, I], or from products of rows [U, K*H]."""
-    gates = memory.gates.reshape(-1, memory.gates.shape[-1])
+    """gates [N, K*H] from inputs x [N, I], or from the products of rows [U, K*H]."""
     if index is None:
         backend.linear(x, weight_ih, gates, bias)
     else:
@@ -86,7 +85,8 @@ def scan_read(
     reverse: bool,
 ) -> None:
     """Both of the above where there is no way back: of ``memory`` only states are needed then."""
-    input_products(backend, memory, x, index, weight_ih, bias_ih)
+    gates = memory.gates.reshape(-1, memory.gates.shape[-1])
+    input_products(backend, gates, x, index, weight_ih, bias_ih)
     forward = backend.kernel("scan_forward", scan_forward)
     forward(backend, cell, memory, weight_hh, bias_hh, reverse)
 
@@ -193,11 +193,17 @@ class Scan:
         )
         return self.output
 
-    def project(self, x: Array, index: Array | None = None) -> None:
-        """The part of ``forward`` that does not wait for what was before: the input products."""
+    def project(self, x: Array, index: Array | None = None, part: slice = slice(None)) -> None:
+        """The half of ``forward`` that does not wait for what was before: the input products.
+
+        ``part``: of some positions alone, without an index.
+        """
         self.x, self.index = x, index
-        given, weight = self._given(x, index), self.weights["weight_ih"]
-        input_products(self.backend, self.memory, given, index, weight, self.bias)
+        gates = self.memory.gates.reshape(-1, self.memory.gates.shape[-1])
+        given = self._given(x[part], index)
+        input_products(
+            self.backend, gates[part], given, index, self.weights["weight_ih"], self.bias
+        )
 
     def _given(self, x: Array, index: Array | None) -> Array:
         """What the input products of all positions are made from; fills ``bias``."""

@@ -288,6 +288,13 @@ class Kernel:
         ]
         self.builder.call(function, values)
 
+    def prefetch(self, place: Pointer) -> None:
+        """Have the line of the cache that it is in brought in, where there is such memory."""
+        kinds = [POINTER, *[ir.IntType(32)] * 3]
+        function = self.intrinsic("llvm.prefetch", ir.VoidType(), kinds, [POINTER])
+        numbers = [ir.IntType(32)(n) for n in (0, 3, 1)]  # to read, into the first level, data
+        self.builder.call(function, [place.llvm, *numbers])
+
     def intrinsic(self, name: str, result: Any, arguments: list[Any], suffix: list[Any]) -> Any:
         """The function that LLVM calls ``name`` for these types."""
         marks = ["p0" if t == POINTER else _mangled(t) for t in suffix]

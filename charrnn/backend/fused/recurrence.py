@@ -122,11 +122,12 @@ def _step_of_one(
     """A step of one sequence, whose H fills panels: what bounds it is reading the weight.
 
     A panel's worth of units is finished before the next: its pointwise part goes on while the
-    next one's weights arrive. previous [H].
+    next one's weights arrive, and so do the input products of the next step. previous [H].
     """
     shape, H = k.shape, k["H"]
     width, vectors = shape.width, range(shape.vectors)
     place = _places(k, cell, t, Value(k, I64(0)))
+    after = _places(k, cell, t + (1 - k["back"] * 2), Value(k, I64(0)))
     # Those of one gate alone would wait for themselves: they are added up in several parts.
     parts = max(1, 8 // (cell.gates * shape.vectors))
     with k.loop(first, last, shape.panel) as unit:
@@ -157,6 +158,8 @@ def _step_of_one(
                     return functools.reduce(operator.add, [p[index[1]][v].get() for p in sums])
                 return (place(name, index) + at).vector()
 
+            for gate in range(cell.gates):
+                k.prefetch(after("gates", (0, gate)) + at)
             values = emit(k, list(cell.forward.values()), load)
             for (name, index), value in zip(cell.forward, values, strict=True):
                 (place(name, index) + at).store_vector(value)

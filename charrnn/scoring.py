@@ -25,7 +25,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 _STEPS = (1024, 64)  # of the windows that one long text is read in
 _LANES, _LINE_STEPS = 32, 64  # of the window that many short ones are read in
-_ROWS = 4096  # of a window of lanes, at most: more of them take no more memory
+_ROWS = 8192  # of a window of lanes, at most: more of them take no more memory
 _BLOCK = 2**18  # logits at a time: they stay in the cache
 
 
@@ -329,7 +329,7 @@ class Lanes:
     """
 
     def __init__(self, model: Model, count: int) -> None:
-        self.window = model.window(max(1, min(CHUNK, _ROWS // count)), count)
+        self.window = model.window(max(1, min(2 * CHUNK, _ROWS // count)), count)
         self.forget()
 
     def forget(self) -> None:

@@ -12,9 +12,10 @@ from charrnn.backend import Array
 from charrnn.config import TrainConfig
 from charrnn.model import Model
 from charrnn.optim import Optimizer
-from charrnn.scoring import Decoder, Verdicts, regrouped
+from charrnn.scoring import Decoder, regrouped
 from charrnn.text import Ids
 from charrnn.text.segments import Segment
+from charrnn.verdicts import Verdicts
 
 #: Learning rates by level, and what is undone of each change at every step. Chosen on held-out text
 #: of Tiny Shakespeare, of WikiText-2 and of the bundled messages.

@@ -14,13 +14,14 @@ from charrnn import __version__
 from charrnn.config import ModelConfig
 from charrnn.errors import CharrnnError
 from charrnn.model import CHUNK, Model
-from charrnn.scoring import Lanes, Lines, LongText, TextReader, Verdicts
+from charrnn.scoring import Lanes, Lines, LongText, TextReader
 from charrnn.text import UNKNOWN, Ids, Vocabulary
 from charrnn.text import segments as cut
 from charrnn.text.segments import Segment
 from charrnn.text.streams import scoring_lanes
 from charrnn.text.tokens import Tokenizer
 from charrnn.text.vocabulary import code_points
+from charrnn.verdicts import Verdicts
 
 #: Ranks up to which a symbol counts as foreseen.
 RANKS = (1, 3, 5)
@@ -219,7 +220,7 @@ class Evaluator:
         alternatives: int = 0,
         reader: TextReader | None = None,
     ) -> None:
-        """``lines``: from a zero state in every line. ``alternatives``: see ``scoring.judge``.
+        """``lines``: from a zero state in every line. ``alternatives``: see ``verdicts.judge``.
 
         ``lanes`` > 1: only in ``score``, a text is cut into as many parts of the same length.
         ``reader``: what reads texts, if neither.

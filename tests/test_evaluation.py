@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn import __version__, evaluation, scoring
+from charrnn import __version__, evaluation, scoring, verdicts
 from charrnn.errors import DataError
 from charrnn.evaluation import Evaluator, Judged, Line, Score, Scorer, by_line, signature
 from charrnn.model import Model
 from charrnn.params import initial_values, parameter_shapes
-from charrnn.scoring import Verdicts, judge
 from charrnn.text import UNKNOWN, CharVocabulary
 from charrnn.text.segments import lines, segments
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
+from charrnn.verdicts import Verdicts, judge
 from tests.support.devices import host
 from tests.support.stacks import backend_of, cells, exact, model_backends, model_config
 from tests.support.tiny import expected, tiny_model
@@ -163,9 +163,10 @@ def test_no_figure_depends_on_internal_sizes(way, vocabulary, size, monkeypatch)
 
     usual = numbers()
     for name, value in {"_STEPS": (4 * size, size), "_LANES": size, "_LINE_STEPS": size + 1,
-                        "CHUNK": size, "_BLOCK": size}.items():  # fmt: skip
+                        "CHUNK": size}.items():  # fmt: skip
         monkeypatch.setattr(scoring, name, value)
     monkeypatch.setattr(evaluation, "_AHEAD", size)
+    monkeypatch.setattr(verdicts, "_BLOCK", size)
     np.testing.assert_allclose(numbers(), usual, rtol=1e-9)
 
 

@@ -29,7 +29,7 @@ from charrnn.model import Model
 from charrnn.optim import Optimizer, sum_of_squares
 from charrnn.params import initial_values
 from charrnn.sampling import generate, pick
-from charrnn.scoring import rank
+from charrnn.verdicts import rank
 from tests.support.kernels import (
     METHODS,
     ODD,

@@ -19,7 +19,7 @@ LAYERS = [
     {"config", "rng", "files", "strict_json"},
     {"events", "pace"},
     {"text", "backend"},
-    {"cells", "container"},
+    {"cells", "container", "verdicts"},
     {"layers"},
     {"params"},
     {"network"},

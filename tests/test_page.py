@@ -16,9 +16,9 @@ from rich.console import Console
 
 from charrnn.cli.page import LEVELS, level, page, print_heat
 from charrnn.evaluation import Evaluator, Judged
-from charrnn.scoring import Verdicts
 from charrnn.text import CharVocabulary
 from charrnn.text.segments import segments
+from charrnn.verdicts import Verdicts
 from tests.support.html import parse
 from tests.support.tiny import tiny_model
 

@@ -84,7 +84,7 @@ class Backend(Protocol):
         The reference defines what is computed. The tests hold every other form against it.
         Names: ``scan_forward``, ``scan_read``, ``scan_backward`` (``layers/scan.py``), ``dropout``,
         ``cross_entropy`` (``layers/head.py``), ``sum_of_squares`` and ``update``
-        (``optim.py``), ``generate`` (``sampling.py``), ``rank`` (``scoring.py``).
+        (``optim.py``), ``generate`` (``sampling.py``), ``rank`` (``verdicts.py``).
         """
 
     def prepare(self, cell: Any) -> None:

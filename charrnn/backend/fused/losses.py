@@ -17,7 +17,7 @@ _LEAST = -80.0
 def build(module: ir.Module, shape: Shape) -> None:
     """Emit ``cross_entropy``, which is ``layers.head.cross_entropy``; scale is a pointer.
 
-    And ``rank``, which is ``scoring.rank``.
+    And ``rank``, which is ``verdicts.rank``.
     """
     _rank(module, shape)
     with Kernel(

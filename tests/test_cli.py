@@ -117,7 +117,7 @@ def test_what_was_not_foreseen_is_one_line_too(monkeypatch):
 
 def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
     charrnn("train", str(TALES), "--hidden", "8", "--steps", "2", cwd=tmp_path)
-    with popen("sample", "--length", "1000000", cwd=tmp_path) as process:
+    with popen("sample", "--length", "1000000", "--device", "cpu", cwd=tmp_path) as process:
         process.stdout.read(10)
         process.stdout.close()
         assert process.wait(30) == -signal.SIGPIPE

@@ -197,7 +197,7 @@ def test_an_argument_that_is_not_utf8_does_no_harm(complete):
 
 def serve(folder, *arguments) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "charrnn", "complete", *arguments],
+        [sys.executable, "-m", "charrnn", "complete", "--device", "cpu", *arguments],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

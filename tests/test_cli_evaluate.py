@@ -554,7 +554,7 @@ def test_a_damaged_checkpoint_is_refused(evaluate, folder):
 
 def test_a_reader_that_has_enough_ends_it_quietly(folder):
     (folder / "long.txt").write_text(TWO * 500, encoding="utf-8")
-    with popen("eval", "--per", "token", "long.txt", cwd=folder) as process:
+    with popen("eval", "--per", "token", "long.txt", "--device", "cpu", cwd=folder) as process:
         assert process.stdout.readline().startswith(b'{"record": "model"')
         process.stdout.close()
         assert process.wait(30) == -signal.SIGPIPE

@@ -153,6 +153,26 @@ def test_scatter_add(gpu, dtype, V, E, N):
 
 
 @dtypes
+@pytest.mark.parametrize("size", [1, 255, 257, 70_000])
+def test_sum_of_squares(gpu, dtype, size):
+    """Of more numbers than there are threads, too."""
+    backend, x = gpu(dtype), random(dtype, size)
+    kernel = backend.kernel("sum_of_squares", sum_of_squares)
+    assert kernel is not sum_of_squares
+    found = backend.to_host(kernel(backend.xp, backend.to_device(x)))
+    assert_close(found, np.sum(x.astype(np.float64) ** 2))
+
+
+@specials
+def test_sum_of_squares_of_a_special_value(gpu, special):
+    backend, x = gpu(np.float32), random(np.float32, 300)
+    x[280] = special
+    found = backend.kernel("sum_of_squares", sum_of_squares)(backend.xp, backend.to_device(x))
+    with np.errstate(all="ignore"):
+        assert_close(backend.to_host(found), np.sum(x * x))
+
+
+@dtypes
 @methods
 @pytest.mark.parametrize("size", SIZES)
 def test_update(gpu, dtype, name, size):
@@ -222,13 +242,13 @@ def test_a_step_of_a_scan_is_a_product_and_one_kernel(gpu, cell, reverse):
     scan = Scan(backend, CELLS[cell], weights, weights, T, 2, reverse=reverse)
     LAUNCHES.clear()
     scan.run()
-    assert {"matmul": T, f"{cell}_forward": T} == LAUNCHES
-    LAUNCHES.clear()
+    assert {"gemm": T, f"{cell}_forward": T} == LAUNCHES
     dy, weight = backend.zeros((T, 2, H)), weights["weight_hh"]
+    LAUNCHES.clear()
     backend.kernel("scan_backward", scan_backward)(
         backend, CELLS[cell], scan.memory, weight, dy, reverse
     )
-    assert {"matmul": T, f"{cell}_backward": T, "fill": 1, "add": 1} == LAUNCHES
+    assert {"gemm": T, f"{cell}_backward": T, "fill": 1, "add": 1} == LAUNCHES
 
 
 def step_of_training(backend: Any, cell: str, T: int) -> Counter[str]:
@@ -253,9 +273,9 @@ def test_a_training_step_never_waits_and_launches_few_kernels(gpu, cell):
     backend.xp.copies = 0
     few, many = (step_of_training(backend, cell, T) for T in (4, 10))
     assert backend.xp.copies == 0
-    kernels = {f"{cell}_forward": 12, f"{cell}_backward": 12, "matmul": 24}
+    kernels = {f"{cell}_forward": 12, f"{cell}_backward": 12, "gemm": 24}
     assert many - few == kernels
-    assert few["cross_entropy"] == few["update_adam"] == 1
+    assert few["cross_entropy"] == few["update_adam"] == few["sum_of_squares"] == 1
     assert few["dropout"] == 6  # of the embedding, the first layer and the last; back again
     assert few["exp"] == few["sqrt"] - 1 == few["tanh"] == 0  # the norm of the gradients
 
@@ -278,5 +298,4 @@ def test_a_kernel_is_made_once_and_only_if_it_is_launched(gpu, monkeypatch):
 
 
 def test_what_has_no_kernel_is_the_reference(gpu):
-    backend = gpu(np.float32)
-    assert backend.kernel("sum_of_squares", sum_of_squares) is sum_of_squares
+    assert gpu(np.float32).kernel("unheard of", random) is random

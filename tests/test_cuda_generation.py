@@ -204,7 +204,7 @@ def test_a_symbol_costs_few_launches_and_a_block_of_them_is_waited_for_once(cell
         for name, count in {
             "take": 1,
             f"{cell}_forward": layers,
-            "matmul": 2 * layers,
+            "gemm": 2 * layers,
             "add": layers - 1,
             "draw": 1,
         }.items()

@@ -90,6 +90,14 @@ class Backend(Protocol):
     def prepare(self, cell: Any) -> None:
         """Do now what has to be done once for a cell, such as compiling its kernels."""
 
+    def capture(self, step: Callable[[], Result]) -> Callable[[], Result]:
+        """``step``, or what does the same more quickly: on a GPU, a CUDA graph of its work.
+
+        A step is to do no more than queue work of the device, on the same arrays each time: what
+        changes from one to the next is in arrays that are written beforehand. Its results may be
+        overwritten by the next.
+        """
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """[function(item) for item in items], side by side where there are threads for it.
 
@@ -151,6 +159,9 @@ class ArrayBackend:
 
     def prepare(self, cell: Any) -> None:
         """There is nothing to do."""
+
+    def capture(self, step: Callable[[], Result]) -> Callable[[], Result]:
+        return step
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         return [function(item) for item in items]

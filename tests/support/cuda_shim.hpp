@@ -13,7 +13,7 @@
 #include <vector>
 
 struct Place { unsigned x, y; };
-static Place threadIdx, blockIdx, blockDim;
+static Place threadIdx, blockIdx, blockDim, gridDim;
 
 struct Fiber {
     enum { NEW, WAITS, ENDED } state;
@@ -94,6 +94,7 @@ bool launch(void (*kernel)(A...), unsigned x, unsigned y, unsigned threads, bool
     Call<A...>::arguments = arguments;
     body = Call<A...>::now;
     blockDim = {threads, 1};
+    gridDim = {x, y};
     fibers.resize(barriers ? threads : 0);
     for (unsigned block = 0; block < x * y; block++) {
         blockIdx = {block % x, block / x};

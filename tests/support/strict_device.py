@@ -8,6 +8,8 @@ wait for the device, more strictly. Only functions that CuPy has too are to be h
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,43 @@ from charrnn.backend.numpy_backend import ArrayBackend
 
 #: What would have been started on a device, by name: each operation on arrays is one launch.
 LAUNCHES: Counter[str] = Counter()
+
+
+class Stream:
+    """What is queued here is run at once, or while it is ``recorded`` taken down instead."""
+
+    def __init__(self, ptr: int) -> None:
+        self.ptr = ptr
+        self.recorded: list[Callable[[], None]] | None = None
+
+
+#: Those that are in use, one within the other, on top of the default stream.
+STREAMS = [Stream(0)]
+
+
+def current_stream() -> Stream:
+    return STREAMS[-1]
+
+
+def launch(name: str, work: Callable[[], None]) -> None:
+    """Work of the device, in its order."""
+    if (recorded := current_stream().recorded) is not None:
+        recorded.append(work)
+        return
+    LAUNCHES[name] += 1
+    work()
+
+
+def _made(name: str, work: Callable[[], Any]) -> DeviceArray:
+    """What some work comes to, as a new array; reductions stay on the device, as 0-d arrays."""
+    if current_stream().recorded is None:
+        LAUNCHES[name] += 1
+        return _wrap(work())
+    model = np.asarray(work())
+    made = poisoned(model.shape, model.dtype)
+    launch(name, lambda: made.array.__setitem__(..., work()))
+    return made
+
 
 #: What the core uses; each is in CuPy under this name, with the same ``axis`` and ``out``.
 _FUNCTIONS = {
@@ -40,7 +79,7 @@ def _unwrap(value: Any) -> Any:
 
 
 def _wrap(value: Any) -> Any:
-    return DeviceArray(np.asarray(value))  # reductions stay on the device, as 0-d arrays
+    return DeviceArray(np.asarray(value))
 
 
 def _refuse(how: str) -> Any:
@@ -48,6 +87,15 @@ def _refuse(how: str) -> Any:
         raise HostAccessError(f"implicit copy to the host: {how}")
 
     return method
+
+
+def _called(name: str, function: Any, args: Any, kwargs: Any, out: Any) -> Any:
+    """A function of NumPy's on device arrays, into ``out`` if there is one."""
+    args = tuple(map(_unwrap, args))
+    if out is None:
+        return _made(name, lambda: function(*args, **kwargs))
+    launch(name, lambda: function(*args, out=out.array, **kwargs))
+    return out
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -60,11 +108,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if method != "__call__":
             raise HostAccessError(f"ufunc.{method} is not for device arrays")
         out = kwargs.pop("out", None)
-        LAUNCHES[ufunc.__name__] += 1
-        if out is None:
-            return _wrap(ufunc(*map(_unwrap, inputs), **kwargs))
-        ufunc(*map(_unwrap, inputs), out=_unwrap(out), **kwargs)
-        return out[0]
+        return _called(ufunc.__name__, ufunc, inputs, kwargs, out[0] if out else None)
 
     def __array_function__(self, function: Any, *args: Any) -> Any:
         raise HostAccessError(f"numpy.{function.__name__} called on a device array")
@@ -84,8 +128,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(self.array[_unwrap(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        LAUNCHES["assignment"] += 1
-        self.array[_unwrap(key)] = _unwrap(value)
+        key, value = _unwrap(key), _unwrap(value)
+        launch("assignment", lambda: self.array.__setitem__(key, value))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,6 +142,14 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.array.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.nbytes
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.array.ctypes.data)
 
     @property
     def itemsize(self) -> int:
@@ -119,8 +171,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(self.array.reshape(*shape))
 
     def fill(self, value: float) -> None:
-        LAUNCHES["fill"] += 1
-        self.array.fill(value)
+        launch("fill", lambda: self.array.fill(value))
 
     def set(self, host: np.ndarray[Any, Any]) -> None:
         """From the host; CuPy copies no other type or shape, and not to every other element."""
@@ -129,8 +180,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.array[...] = host
 
     def copy(self) -> DeviceArray:
-        LAUNCHES["copy"] += 1
-        return _wrap(self.array.copy())
+        return _made("copy", self.array.copy)
 
 
 def poisoned(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
@@ -149,11 +199,7 @@ class Module:
         function = getattr(np, name)
 
         def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-            LAUNCHES[name] += 1
-            if out is not None:
-                function(*map(_unwrap, args), out=_unwrap(out), **kwargs)
-                return out
-            return _wrap(function(*map(_unwrap, args), **kwargs))
+            return _called(name, function, args, kwargs, out)
 
         return call
 

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from charrnn.backend.base import Array
-from charrnn.backend.cuda import drawing, losses, sources
+from charrnn.backend.cuda import drawing, losses, sources, sums
+from charrnn.backend.cuda.blocks import THREADS as BLOCK
 from charrnn.backend.cuda.blocks import threads_for
 from charrnn.backend.cuda.generation import GenerationLoop
 from charrnn.backend.cuda.sources import Source
 from charrnn.backend.trace import CellTrace, UpdateTrace
 
-#: A kernel that can be launched: of a grid (x, y) and a block (x,), arrays and Python numbers,
-#: which become 64 bits wide.
-Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
+
+class Launch(Protocol):
+    """A kernel, which is compiled when it is first launched, or told to."""
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]
+    ) -> None:
+        """Of a grid (x, y) and a block (x,); arrays, and Python numbers, which become 64 bits."""
+
+    def compile(self) -> None:
+        """Now, or from the disk."""
+
 
 #: Threads of a block of the pointwise kernels.
 THREADS = 128
@@ -27,8 +37,7 @@ THREADS = 128
 class Kernels:
     """The core's functions as kernels of a device, for arrays of ``dtype``.
 
-    ``make(text, name)`` gives the kernel ``name`` of some CUDA C; it is compiled when first
-    launched, or whenever ``make`` likes. Nothing here waits for the device.
+    ``make(text, name)`` gives the kernel ``name`` of some CUDA C. Nothing here waits for a device.
     """
 
     def __init__(self, dtype: Any, make: Callable[[str, str], Launch]) -> None:
@@ -39,9 +48,11 @@ class Kernels:
             "scan_backward": self._scan_backward,
             "cross_entropy": self._cross_entropy(),
             "dropout": self._dropout(),
+            "sum_of_squares": self._sum_of_squares(),
             "generate": self._generate,
         }
         self.scatter_add = self._scatter_add()
+        self.round_to_bf16 = self._round_to_bf16()
         self.draw = self._draw()
         self._loops: WeakKeyDictionary[Any, GenerationLoop] = WeakKeyDictionary()
         self._cell = functools.cache(self._made_cell)
@@ -52,6 +63,11 @@ class Kernels:
 
     def _launch(self, source: Source) -> Launch:
         return self._make(source.text, source.name)
+
+    def prepare(self, cell: Any) -> None:
+        """See ``Backend.prepare``."""
+        for _, kernel in self._cell(cell):
+            kernel.compile()
 
     def _checked(self, *arrays: Array) -> tuple[Array, ...]:
         """``arrays``, if a kernel can read them: it would not notice another kind or order."""
@@ -146,6 +162,26 @@ class Kernels:
             launch((V, -(-E // THREADS)), (THREADS,), (*arrays, N, E))
 
         return scatter_add
+
+    def _sum_of_squares(self) -> Callable[..., Array]:
+        launch = self._launch(sums.sum_of_squares(self.dtype))
+
+        def sum_of_squares(xp: Any, x: Array) -> Array:
+            blocks = max(1, min(sums.PARTS, -(-x.size // BLOCK)))
+            parts = xp.empty((blocks,), x.dtype)
+            launch((blocks,), (BLOCK,), (*self._checked(x, parts), x.size))
+            return xp.sum(parts)
+
+        return sum_of_squares
+
+    def _round_to_bf16(self) -> Callable[..., None]:
+        launch = self._launch(sources.round_to_bf16())
+
+        def round_to_bf16(x: Array, out: Array) -> None:
+            assert (x.dtype, out.dtype) == (np.float32, np.uint16)
+            launch(_blocks(x.size), (THREADS,), (*self._checked(x, out), x.size))
+
+        return round_to_bf16
 
     def _draw(self) -> Callable[..., None]:
         launch = self._launch(drawing.draw(self.dtype))

@@ -202,3 +202,17 @@ def dropout(dtype: np.dtype[Any]) -> Source:
     numbers = {"N": "long long", "threshold": "long long", "scale": "double"}
     body = _EACH + "    out[i] = x[i] * (draws[i] >= threshold ? (real)scale : (real)0);"
     return source(dtype, "dropout", arrays, numbers, body)
+
+
+def round_to_bf16() -> Source:
+    """Numbers of single precision to the nearest of bfloat16, half way to the even; their bits."""
+    arrays = {"x": "const real", "out": "unsigned short"}
+    body = (
+        _EACH
+        + """\
+    union { float value; unsigned bits; } number;
+    number.value = x[i];
+    const unsigned half = 0x7fff + (number.bits >> 16 & 1);
+    out[i] = number.value == number.value ? (number.bits + half) >> 16 : 0x7fff;"""
+    )
+    return source(np.dtype(np.float32), "round_to_bf16", arrays, {"N": "long long"}, body)

@@ -41,6 +41,8 @@ class Learner:
         self.model = Model(config, backend, learns=True)
         self.window = self.model.training_window(train.seq_len, train.batch_size)
         self.optimizer = Optimizer(backend, self.model.params, self.window.grads, train)
+        captured = backend.deferred and self.window.static
+        self._captured = backend.capture(self._fed_step) if captured else None
 
     def start(self, weights: Arrays) -> None:
         """Begin with these, at the beginning of the text."""
@@ -141,20 +143,37 @@ class Learner:
         from zero. On a device that runs beside the host nothing is waited for, and it shows only
         in ``figures``.
         """
-        ids, targets = next(self._batches)
-        loss = norm = self.window.loss_and_grads(ids, targets, (self.train.seed, self.step))
-        if self.backend.deferred or math.isfinite(loss):
-            norm = self.optimizer.step(lr * self.rate_scale, self.window.touched)
+        loss, norm = self._step(*next(self._batches), lr * self.rate_scale)
         self.step += 1
         if not self.backend.deferred and not math.isfinite(norm):
             self.bad_steps += 1
             self.window.reset()
             return False
-        self.model.refresh()
         self.bad_steps = 0
         self._losses.append(loss)
         self._norms.append(norm)
         return True
+
+    def _step(self, ids: Array, targets: Array, lr: float) -> tuple[Any, Any]:
+        """Loss and norm of the gradient of host ids and targets [T, B]."""
+        window, optimizer, seed = self.window, self.optimizer, (self.train.seed, self.step)
+        if self._captured is not None:
+            window.feed(ids, targets, seed)
+            optimizer.advance(lr)
+            figures = self._captured().copy()  # the next step overwrites them
+            return figures[0], figures[1]
+        loss = norm = window.loss_and_grads(ids, targets, seed)
+        if self.backend.deferred or math.isfinite(loss):
+            norm = optimizer.step(lr, window.touched)
+        if self.backend.deferred or math.isfinite(norm):
+            self.model.refresh()
+        return loss, norm
+
+    def _fed_step(self) -> Array:
+        """The same with what was fed: work of the device alone. Loss and norm, [2]."""
+        figures = [self.window.compute(), self.optimizer.update()]
+        self.model.refresh()
+        return self.backend.xp.stack(figures)
 
     def figures(self) -> tuple[list[float], list[float]]:
         """Losses, and norms of the gradients, of the steps since ``clear``."""

@@ -110,14 +110,18 @@ class Window:
                 for to_state, state in zip(to_scan, scan, strict=True):
                     to_state[...] = state[columns] if len(state) > 1 else state
 
-    def _each(self, call: Any, *arrays: HostIds) -> Array:
-        """call(part, its columns of each array) side by side -> [T, B, ...] joined and flat."""
+    def _map(self, call: Any, *arrays: HostIds) -> list[Any]:
+        """[call(part, its columns of each array) for each part], side by side."""
 
-        def run(number: int) -> Array:
+        def run(number: int) -> Any:
             columns = self.columns[number]
             return call(number, *(np.ascontiguousarray(a[:, columns]) for a in arrays))
 
-        results = self.backend.map(run, range(len(self.parts)))
+        return self.backend.map(run, range(len(self.parts)))
+
+    def _each(self, call: Any, *arrays: HostIds) -> Array:
+        """As ``_map``, [T, B, ...] joined and flat."""
+        results = self._map(call, *arrays)
         if len(results) == 1:
             return results[0]
         shaped = [r.reshape(self.seq_len, -1, *r.shape[1:]) for r in results]
@@ -151,7 +155,7 @@ class TrainingWindow(Window):
         self.buffers: list[Buffer] = []
         super().__init__(model, seq_len, batch)
         self.grads = self.buffers[0]
-        self.tied = model.config.tie
+        self.tied, self.scale = model.config.tie, 1 / (seq_len * batch)
         self.touched: np.ndarray[Any, Any] | None = None
 
     def _part(self, weights: dict[str, Any], batch: int) -> Network:
@@ -167,18 +171,39 @@ class TrainingWindow(Window):
         Host ids and targets [T, B]. ``seed``: a seed and the number of the step, from which the
         dropout masks are drawn; None: no dropout.
         """
-        scale = 1 / ids.size
 
         def run(n: int, x: HostIds, y: HostIds) -> Array:
-            rng = None if seed is None else generator(seed[0], DROPOUT, *seed[1:], n)
-            return self.parts[n].losses_and_grads(x, y, scale, rng)
+            self._feed_part(n, x, y, seed)
+            return self.parts[n].losses_and_grads(self.scale)
 
-        loss = self.backend.xp.mean(self._each(run, ids, targets))
-        self._add_up()
-        return loss
+        return self._add_up(self._each(run, ids, targets))
 
-    def _add_up(self) -> None:
-        """Gradients of all parts into ``grads``."""
+    def feed(self, ids: HostIds, targets: HostIds, seed: tuple[int, int] | None) -> None:
+        """Copy in what the next ``compute`` reads; arguments as of ``loss_and_grads``."""
+        self._map(lambda n, x, y: self._feed_part(n, x, y, seed), ids, targets)
+
+    def compute(self) -> Array:
+        """What ``loss_and_grads`` does with what was fed: work of the device alone.
+
+        Where the window is ``static`` it is the same each time, and can be captured.
+        """
+        return self._add_up(self._each(lambda n: self.parts[n].losses_and_grads(self.scale)))
+
+    @property
+    def static(self) -> bool:
+        """Whether no array has another shape from one step to the next.
+
+        Where the vocabulary is larger than a window, the rows of the embedding that occur do.
+        """
+        return all(n.embedding.whole for part in self.parts for n in part.networks)
+
+    def _feed_part(self, n: int, ids: HostIds, targets: HostIds, seed: Any) -> None:
+        rng = None if seed is None else generator(seed[0], DROPOUT, *seed[1:], n)
+        self.parts[n].feed(ids, targets, rng)
+
+    def _add_up(self, losses: Array) -> Array:
+        """The mean of the losses; gradients of all parts into ``grads``."""
+        loss = self.backend.xp.mean(losses)
         encoder, flat = self.grads["encoder.weight"], self.grads.flat
         networks = [network for part in self.parts for network in part.networks]
         embeddings = [network.embedding for network in networks]
@@ -203,3 +228,4 @@ class TrainingWindow(Window):
             else:
                 ids = embedding.ids[: len(embedding.symbols)]
                 self.backend.scatter_add(encoder, ids, network.drows)
+        return loss

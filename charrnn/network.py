@@ -79,12 +79,33 @@ class Network:
         """Those that have an embedding, and after a backward pass its gradient."""
         return [self]
 
-    def hidden(self, ids: HostIds, rng: np.random.Generator | None = None) -> Array:
-        """Host ids [T, B] -> the last layer's h [T*B, H]; carries the state on."""
+    def feed(
+        self,
+        ids: HostIds,
+        targets: HostIds | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Copy in what the next passes read: host ids and, where there are losses, targets [T, B].
+
+        ``rng`` draws the dropout masks; None: no dropout. All else is work of the device alone.
+        """
+        rows = self.embedding.feed(ids)
+        self.embed_dropout.draw(rng, rows * self.embedding.weight.shape[1])
+        self.stack.draw(rng)
+        self.head_dropout.draw(rng)
+        if targets is not None:
+            self.head.feed(targets.reshape(-1))
+
+    def run(self) -> Array:
+        """Of what was fed, the last layer's h [T*B, H]; carries the state on."""
         self.stack.carry_states()
-        rows, index = self.embedding.forward(ids)
-        h = self.stack.forward(self.embed_dropout.forward(rows, rng), index, rng)
-        return self.head_dropout.forward(h, rng)
+        rows = self.embed_dropout.forward(self.embedding.look_up())
+        return self.head_dropout.forward(self.stack.forward(rows, self.embedding.index))
+
+    def hidden(self, ids: HostIds) -> Array:
+        """Host ids [T, B] -> the last layer's h [T*B, H]; carries the state on."""
+        self.feed(ids)
+        return self.run()
 
     def logits(self, ids: HostIds) -> Array:
         """Host ids [T, B] -> logits [T*B, V] of the symbols that follow."""
@@ -92,21 +113,17 @@ class Network:
 
     def losses(self, ids: HostIds, targets: HostIds) -> Array:
         """Host ids and targets [T, B] -> cross-entropy of each in nats [T*B]."""
-        return self.head.loss(self.hidden(ids), targets.reshape(-1))
+        self.feed(ids, targets)
+        return self.head.loss(self.run())
 
-    def losses_and_grads(
-        self, ids: HostIds, targets: HostIds, scale: float, rng: np.random.Generator | None
-    ) -> Array:
-        """As ``losses``, and the gradients of ``scale`` times their sum.
-
-        ``rng`` draws the dropout masks; None: no dropout.
-        """
-        losses = self.head.loss(self.hidden(ids, rng), targets.reshape(-1), scale)
+    def losses_and_grads(self, scale: float) -> Array:
+        """Losses [T*B] of what was fed, and the gradients of ``scale`` times their sum."""
+        losses = self.head.loss(self.run(), scale)
         self.backward(self.head.dh)
         return losses
 
     def backward(self, dh: Array) -> None:
-        """From the gradient of what ``hidden`` gave to those of the stack and of ``drows``."""
+        """From the gradient of what ``run`` gave to those of the stack and of ``drows``."""
         drows, _ = self.stack.backward(self.head_dropout.backward(dh))
         self.drows = self.embed_dropout.backward(drows)
 
@@ -150,29 +167,42 @@ class BothWays(Network):
     def networks(self) -> list[Network]:
         return [self, self.mirror]
 
-    def losses_and_grads(
-        self, ids: HostIds, targets: HostIds, scale: float, rng: np.random.Generator | None
-    ) -> Array:
+    def feed(
+        self,
+        ids: HostIds,
+        targets: HostIds | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """As of ``Network``.
+
+        With symbols s_0 .. s_T, the mirror reads s_T .. s_1 and is to say what stands before each.
+        """
+        super().feed(ids, targets, rng)
+        if targets is not None:
+            self.mirror.feed(np.ascontiguousarray(targets[::-1]), ids[::-1], rng)
+            self.between.feed(targets[:-1].reshape(-1))
+
+    def losses_and_grads(self, scale: float) -> Array:
         """As of ``Network``: the losses are those from the left alone, the gradients those of all.
 
-        With symbols s_0 .. s_T, ``hidden`` of the left has read s_0 .. s_t at time t, and that of
-        the right s_T .. s_(T-t): what stands between are s_1 .. s_(T-1).
+        At time t the left has read s_0 .. s_t, and the right s_T .. s_(T-t): what stands between
+        are s_1 .. s_(T-1).
         """
         scale /= 3
         left, right = self, self.mirror
-        h = left.hidden(ids, rng)
-        losses = left.head.loss(h, targets.reshape(-1), scale)
+        h = left.run()
+        losses = left.head.loss(h, scale)
 
         right.reset()
-        mirrored = right.hidden(np.ascontiguousarray(targets[::-1]), rng)
-        right.head.loss(mirrored, ids[::-1].reshape(-1), scale, add=True)
+        mirrored = right.run()
+        right.head.loss(mirrored, scale, add=True)
 
-        steps = (ids.shape[0], ids.shape[1], -1)
+        steps = (*self.stack.shape, -1)
         before, after = h.reshape(steps)[:-1], mirrored.reshape(steps)[-2::-1]
         self.backend.xp.add(before, after, out=self.both)
         between = self.both.reshape(-1, before.shape[-1])
         self.dbias.fill(0)  # below, gradients are added
-        self.between.loss(between, targets[:-1].reshape(-1), scale, add=True)
+        self.between.loss(between, scale, add=True)
 
         dboth = self.between.dh.reshape(before.shape)
         left.head.dh.reshape(steps)[:-1] += dboth

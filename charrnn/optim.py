@@ -178,37 +178,62 @@ class Optimizer:
         the first parameter only these rows, on the host, have gradients; the others are left as
         they are, and so are their slots (as ``torch.optim.SparseAdam``).
         """
-        xp, config, backend = self.backend.xp, self.config, self.backend
-        buffers = [self.params, self.grads, *self.buffers.values()]
-        flat = [buffer.flat for buffer in buffers]
-        tables = [next(iter(buffer.values())) for buffer in buffers]
-        first = 0 if touched is None else tables[0].size
-        pieces = [
-            [array[a:b] for array in (*flat, self.scratch)]
-            for a, b in cuts(first, len(flat[0]), backend.threads)
-        ]
-        if touched is not None:
+        backend = self.backend
+        if touched is None:
+            pieces = self._pieces()
+        else:
+            tables = [next(iter(buffer.values())) for buffer in self._all]
             ids = backend.to_device(touched, out=backend.empty((len(touched),), np.int64))
             shape = (len(touched), tables[0].shape[1])
             rows = [backend.gather(t, ids, out=backend.empty(shape)) for t in tables]
-            pieces.append([r.reshape(-1) for r in (*rows, backend.empty(shape))])
-
-        squares = backend.map(lambda piece: self._sum_of_squares(xp, piece[1]), pieces)
-        norm = xp.sqrt(sum(squares[1:], squares[0]))
+            some = [r.reshape(-1) for r in (*rows, backend.empty(shape))]
+            pieces = [*self._pieces(tables[0].size), some]
+        norm = self._norm(pieces)
         if not backend.deferred and not math.isfinite(norm):
             return norm
+        self.advance(lr)
+        self._apply(pieces, norm)
+        if touched is not None:
+            for table, part in zip(tables, rows, strict=True):
+                table[ids] = part
+        return norm
+
+    def advance(self, lr: float) -> None:
+        """Count an update, and copy in what it takes of this learning rate."""
         self.steps += 1
-        own = self.method.scalars(config, lr, self.steps)
-        backend.to_device(np.array([1, 1 - lr * config.weight_decay, *own]), out=self.scalars)
-        if config.clip:
-            self.scalars[_CLIP : _CLIP + 1] = xp.minimum(1, config.clip / (norm + 1e-6))
+        own = self.method.scalars(self.config, lr, self.steps)
+        scalars = np.array([1, 1 - lr * self.config.weight_decay, *own])
+        self.backend.to_device(scalars, out=self.scalars)
+
+    def update(self) -> Array:
+        """``step`` as the last ``advance`` has it: work of the device alone, each time the same."""
+        pieces = self._pieces()
+        norm = self._norm(pieces)
+        self._apply(pieces, norm)
+        return norm
+
+    @property
+    def _all(self) -> list[Buffer]:
+        return [self.params, self.grads, *self.buffers.values()]
+
+    def _pieces(self, first: int = 0) -> list[list[Array]]:
+        """Parameters from ``first`` on, gradients, slots and scratch: a piece for each thread."""
+        flat = [*(buffer.flat for buffer in self._all), self.scratch]
+        bounds = cuts(first, len(self.scratch), self.backend.threads)
+        return [[array[a:b] for array in flat] for a, b in bounds]
+
+    def _norm(self, pieces: list[list[Array]]) -> Array:
+        xp = self.backend.xp
+        squares = self.backend.map(lambda piece: self._sum_of_squares(xp, piece[1]), pieces)
+        return xp.sqrt(sum(squares[1:], squares[0]))
+
+    def _apply(self, pieces: list[list[Array]], norm: Array) -> None:
+        xp, clip = self.backend.xp, self.config.clip
+        if clip:
+            self.scalars[_CLIP : _CLIP + 1] = xp.minimum(1, clip / (norm + 1e-6))
 
         def update(piece: list[Array]) -> None:
             p, g, *slots, scratch = piece
             self._update(xp, p, g, slots, self.scalars, scratch)
 
-        backend.map(update, pieces)
-        if touched is not None:
-            for table, part in zip(tables, rows, strict=True):
-                table[ids] = part
-        return norm
+        self.backend.map(update, pieces)

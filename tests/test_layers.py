@@ -191,7 +191,8 @@ def test_stack_dropout_lies_between_layers_alone(backend):
     """With everything dropped between them, the second layer sees zeros, the first its input."""
     case = Case.make(backend, "lstm", 2, "forward", steps=4, dropout=1 - 2**-16)
     x, zeros = (case.backend.to_device(a) for a in (case.x, np.zeros((8, HIDDEN))))
-    case.stack.forward(x.reshape(8, INPUT), rng=np.random.default_rng(0))
+    case.stack.draw(np.random.default_rng(0))
+    case.stack.forward(x.reshape(8, INPUT))
     second = {n.replace("l1", "l0"): v for n, v in case.weights.items() if n.endswith("l1")}
     lone = Stack(case.backend, CELLS["lstm"], second, None, 1, 4, 2)
     expected = host(lone.forward(zeros))
@@ -203,7 +204,8 @@ def test_stack_dropout_lies_between_layers_alone(backend):
 def dropped(layer: Dropout, rows: int) -> np.ndarray:
     """What becomes of so many rows of ones."""
     ones = layer.backend.to_device(np.ones((rows, layer.output.shape[1])))
-    return host(layer.forward(ones, np.random.default_rng(0)))
+    layer.draw(np.random.default_rng(0), ones.size)
+    return host(layer.forward(ones))
 
 
 @backends
@@ -235,14 +237,17 @@ def test_dropout_sends_gradients_through_the_same_mask(backend):
 def test_dropout_leaves_its_input_alone():
     """It may be the table of the embedding itself."""
     x = np.ones((20, 30))
-    Dropout(NumpyBackend(np.float64), (20, 30), 0.5).forward(x, np.random.default_rng(0))
+    layer = Dropout(NumpyBackend(np.float64), (20, 30), 0.5)
+    layer.draw(np.random.default_rng(0))
+    assert layer.forward(x) is not x
     np.testing.assert_array_equal(x, 1)
 
 
 @pytest.mark.parametrize("p, rng", [(0.0, np.random.default_rng(0)), (0.5, None)])
 def test_dropout_off_changes_nothing(p, rng):
     layer, x = Dropout(NumpyBackend(np.float64), (4, 5), p), np.ones((4, 5))
-    assert layer.forward(x, rng) is x
+    layer.draw(rng)
+    assert layer.forward(x) is x
     np.testing.assert_array_equal(layer.backward(np.full((4, 5), 2.0)), 2.0)
 
 
@@ -278,9 +283,10 @@ def test_head_gradients_match_central_differences(backend):
 
     def loss() -> float:
         head.weight.refresh()
-        return float(host(head.loss(h, targets)).mean())
+        return float(host(head.loss(h)).mean())
 
-    head.loss(h, targets, 1 / 7)
+    head.feed(targets)
+    head.loss(h, 1 / 7)
     found = [host(grads.flat), host(head.dh)]
     for array, gradient in zip((params.flat, h), found, strict=True):
         np.testing.assert_allclose(gradient, numeric_gradient(loss, array), rtol=1e-6, atol=1e-9)
@@ -297,7 +303,8 @@ def test_a_head_in_chunks_equals_one_in_one_go(backend, monkeypatch, rows):
     assert (expected.chunk, chunked.chunk) == (7, rows)
     found = []
     for part, gradients in ((chunked, grads), (expected, expected_grads)):
-        part.loss(h, targets, 0.25)
+        part.feed(targets)
+        part.loss(h, 0.25)
         arrays = (part.losses, gradients.flat, part.dh, part.logits(h))
         found.append([host(a) for a in arrays])
     for ours, whole in zip(*found, strict=True):

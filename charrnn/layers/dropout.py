@@ -29,23 +29,28 @@ class Dropout:
         self.backend = backend
         self.threshold = min(round(p * _DRAWS), _DRAWS - 1)
         self.scale = _DRAWS / (_DRAWS - self.threshold)
-        self.dropped = False
+        self.dropped, self.size = False, math.prod(shape)
         if self.threshold:
-            self.draws = backend.empty((math.prod(shape),), np.uint16)
+            self.draws = backend.empty((self.size,), np.uint16)
             self.output = backend.empty(shape)
         self._dropout = backend.kernel("dropout", dropout)
 
-    def forward(self, x: Array, rng: np.random.Generator | None) -> Array:
-        """x [n, ...] with some elements dropped, in a buffer of its own; ``x`` without ``rng``.
+    def draw(self, rng: np.random.Generator | None, size: int | None = None) -> None:
+        """Decide what the next passes drop of all, or ``size``, elements; nothing without ``rng``.
 
         The draws are made on the host, so that they are the same on every device.
         """
+        size = self.size if size is None else size
         self.dropped = rng is not None and self.threshold > 0
-        if rng is None or not self.dropped:
+        if rng is not None and self.dropped:
+            draws = np.frombuffer(rng.bytes(2 * size), np.uint16)
+            self.drawn = self.backend.to_device(draws, out=self.draws[:size])
+
+    def forward(self, x: Array) -> Array:
+        """x [n, ...] with some elements dropped, in a buffer of its own; or ``x`` itself."""
+        if not self.dropped:
             return x
         out = self.output[: len(x)]
-        draws = np.frombuffer(rng.bytes(2 * x.size), np.uint16)
-        self.drawn = self.backend.to_device(draws, out=self.draws[: x.size])
         self._dropout(self.backend.xp, x, self.drawn, self.threshold, self.scale, out)
         return out
 

@@ -10,8 +10,8 @@ from charrnn.backend import Array, Backend
 class Embedding:
     """Rows of ``weight`` [V, E] for ids [T, B], each row that occurs taken once.
 
-    Of a small vocabulary all rows are taken as they stand. ``rows`` [U, E] are those of the
-    last call, ``symbols`` [U] their ids on the host.
+    Of a small vocabulary all rows are taken as they stand, ``whole``. ``rows`` [U, E] are those of
+    the last call, ``symbols`` [U] their ids on the host, ``index`` [T*B] the row of each position.
     """
 
     def __init__(self, backend: Backend, weight: Array, seq_len: int, batch: int) -> None:
@@ -25,14 +25,24 @@ class Embedding:
         self.picked = backend.empty((0 if self.whole else self.capacity, E))
 
     def forward(self, ids: np.ndarray) -> tuple[Array, Array]:
-        """Host ids [T, B] -> rows [U, E] and the row of each position, index [T*B]."""
+        """Host ids [T, B] -> rows [U, E] and index [T*B]."""
+        self.feed(ids)
+        return self.look_up(), self.index
+
+    def feed(self, ids: np.ndarray) -> int:
+        """Copy in what ``look_up`` needs of host ids [T, B]; gives U."""
         if self.whole:
-            self.rows = self.weight
             self.backend.to_device(ids.reshape(-1), out=self.index)
         else:
             self.symbols, index = np.unique(ids.reshape(-1), return_inverse=True)
             self.backend.to_device(index, out=self.index)
-            U = len(self.symbols)
-            self.backend.to_device(self.symbols, out=self.ids[:U])
+            self.backend.to_device(self.symbols, out=self.ids[: len(self.symbols)])
+        return len(self.symbols)
+
+    def look_up(self) -> Array:
+        """The rows of the ids that were fed."""
+        U = len(self.symbols)
+        self.rows = self.weight
+        if not self.whole:
             self.rows = self.backend.gather(self.weight, self.ids[:U], out=self.picked[:U])
-        return self.rows, self.index
+        return self.rows

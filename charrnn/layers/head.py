@@ -59,15 +59,16 @@ class Head:
         self.backend.linear(h, self.weight, out, self.bias)
         return out
 
-    def loss(
-        self, h: Array, targets: np.ndarray[Any, Any], scale: float = 0.0, *, add: bool = False
-    ) -> Array:
-        """Cross-entropy of each position in nats: h [N, H], host targets [N] -> [N].
+    def feed(self, targets: np.ndarray[Any, Any]) -> None:
+        """Copy in the host targets [N] of the next ``loss``."""
+        self.backend.to_device(targets, out=self.targets)
+
+    def loss(self, h: Array, scale: float = 0.0, *, add: bool = False) -> Array:
+        """Cross-entropy of each position in nats, of the targets that were fed: h [N, H] -> [N].
 
         With a ``scale``, also the gradients of scale times their sum: ``dh``, and ``grads``, to
         which they are added if ``add``.
         """
-        self.backend.to_device(targets, out=self.targets)
         xp = self.backend.xp
         for start in range(0, len(h), self.chunk):
             part = slice(start, start + self.chunk)

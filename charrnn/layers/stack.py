@@ -92,16 +92,16 @@ class Stack:
         """Start the next forward pass where the last one ended."""
         copy_states(self.initial, self.final)
 
-    def forward(
-        self, x: Array, index: Array | None = None, rng: np.random.Generator | None = None
-    ) -> Array:
-        """x as for ``Scan`` -> [T*B, D*H] for D directions, from ``initial`` on.
+    def draw(self, rng: np.random.Generator | None) -> None:
+        """The dropout masks of the next passes; None: no dropout."""
+        for dropout in self.dropouts:
+            dropout.draw(rng)
 
-        ``rng`` draws the dropout masks; None: no dropout.
-        """
+    def forward(self, x: Array, index: Array | None = None) -> Array:
+        """x as for ``Scan`` -> [T*B, D*H] for D directions, from ``initial`` on."""
         for layer, scans in enumerate(self.layers):
             if layer:
-                x, index = self.dropouts[layer - 1].forward(x, rng), None
+                x, index = self.dropouts[layer - 1].forward(x), None
             outputs = [scan.forward(x, index) for scan in scans]
             x = self._join(layer, outputs)
         return x

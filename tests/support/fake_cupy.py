@@ -133,8 +133,10 @@ class FakeCupy(Module):
     @contextlib.contextmanager
     def _using(self, malloc: Any) -> Iterator[None]:
         self.pools.append(malloc)
-        yield
-        self.pools.pop()
+        try:
+            yield
+        finally:
+            self.pools.pop()
 
     def _check(self, what: str) -> None:
         """CuPy copies nothing to or from the host while it captures."""

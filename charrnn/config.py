@@ -16,6 +16,7 @@ LEVELS = ("char", "word")
 INITS = ("orthogonal", "uniform")
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("fp32", "tf32", "bf16")
 MODES = ("auto", "next", "prefix")
 PER = ("file", "line", "token")
 RESETS = ("file", "line")
@@ -146,7 +147,8 @@ class TrainConfig(Config):
     of a window of truncated backpropagation through time.
     ``warmup`` is the share of the budget in which the learning rate rises linearly;
     ``clip`` is the largest norm of the gradient, 0 for any. ``evals`` is the number of
-    validations, spread evenly over the budget.
+    validations, spread evenly over the budget. ``precision`` is what the factors of matrix products
+    are rounded to; weights and sums are in fp32 always.
     """
 
     batch_size: int = 32
@@ -162,6 +164,7 @@ class TrainConfig(Config):
     valid_fraction: float = 0.1
     evals: int = 10
     seed: int = 0
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         _between("--batch-size", self.batch_size, 1, MAX_SIZE)
@@ -188,6 +191,7 @@ class TrainConfig(Config):
         )
         _between("--evals", self.evals, 1, 10_000)
         _between("--seed", self.seed, 0, 2**63 - 1)
+        _one_of("--precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ large ones are limited by time and get few epochs.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from charrnn.config import Budget, Config, ModelConfig, TrainConfig
 from charrnn.errors import UsageError
@@ -48,6 +48,14 @@ class Options(Config):
     valid_fraction: float | None = None
     evals: int | None = None
     seed: int | None = None
+    precision: str | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """As of ``Config``; of a run from before there was a choice of precision, too."""
+        if isinstance(values, dict):
+            values = {"precision": TrainConfig.precision} | values
+        return super().from_dict(values)
 
     def __post_init__(self) -> None:
         """Raises ``UsageError`` for what makes no sense whatever the text: before it is read."""
@@ -93,6 +101,7 @@ _DEFAULTS: dict[str, Any] = {
     "valid_fraction": TrainConfig.valid_fraction,
     "evals": TrainConfig.evals,
     "seed": TrainConfig.seed,
+    "precision": TrainConfig.precision,
 }
 
 _SHORT = {"hidden_size": "hidden", "embed_size": "embed"}

@@ -79,9 +79,9 @@ def train(
             beginning = FineTuned(options, load_model(init_from, announce)[1])
         else:
             beginning = Beginning(options)
-        backend, note = select_backend(device, threads, announce)
         settled = beginning.options
-        assert settled.valid_fraction is not None
+        assert settled.valid_fraction is not None and settled.precision is not None
+        backend, note = select_backend(device, threads, announce, settled.precision)
         storage = _storage(settled, beginning.tokenizer)
         data = Dataset.read(corpus, valid, settled.valid_fraction, storage, beginning.vocabulary)
         beginning.check(data.document)

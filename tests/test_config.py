@@ -31,6 +31,7 @@ RANGES = [
     (TrainConfig, "valid_fraction", "--valid-fraction", [1e-9, 0.5], [0, 0.51, math.nan]),
     (TrainConfig, "evals", "--evals", [1, 10_000], [0, 10_001]),
     (TrainConfig, "seed", "--seed", [0, 2**63 - 1], [-1, 2**63]),
+    (TrainConfig, "precision", "--precision", ["fp32", "tf32", "bf16"], ["fp16", "float32", ""]),
     (SampleConfig, "length", "--length", [0, 2**40], [-1, 2**40 + 1]),
     (SampleConfig, "temperature", "--temperature", [0, 1000], [-0.1, 1001, math.nan]),
     (SampleConfig, "top_k", "--top-k", [0, 2**31], [-1, 2**31 + 1]),
@@ -46,7 +47,9 @@ INSTANCES = [
     Budget(epochs=1.5),
     Budget(steps=3),
     Budget(minutes=0.5),
-    TrainConfig(4, 16, 0.1, "sgd", 0.5, 0.0, "constant", 0.1, 0.5, "uniform", 0.2, 3, 2**40),
+    TrainConfig(
+        4, 16, 0.1, "sgd", 0.5, 0.0, "constant", 0.1, 0.5, "uniform", 0.2, 3, 2**40, "bf16"
+    ),
     SampleConfig(3, 0.5, 4, 0.9, 0.1, 6, 2),
 ]
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from charrnn.backend import NumpyBackend, select_backend
+from charrnn.config import PRECISIONS
 from charrnn.errors import DeviceUnavailableError, UsageError
 from charrnn.events import Finished, Requests, Step, Stopped
 from charrnn.recipe import Options
@@ -200,15 +202,17 @@ def test_every_command_runs_on_a_gpu(folder, command, device):
 SMALL = {"hidden_size": 12, "layers": 1, "batch_size": 8, "seq_len": 8, "evals": 2, "steps": 20}
 
 
-def trained(folder: Path, name: str, device: str, *, stop: bool = False, resume: bool = False):
+def trained(
+    folder: Path, name: str, device: str, *, stop: bool = False, resume: bool = False, **options
+):
     """The events of a run on a device of the stand-in; all of it, or as far as the first report."""
     requests, events = Requests(), []
     text = folder / "long.txt"
     text.write_text((folder / "one.txt").read_text(encoding="utf-8") * 20, encoding="utf-8")
     with mock.patch.dict(sys.modules, {"cupy": FakeCupy()}):
         for event in train(
-            [text], folder / name, Options(**SMALL), device=device, threads=None if resume else 1,
-            requests=requests, resume=resume,
+            [text], folder / name, Options(**(SMALL | options)), device=device,
+            threads=None if resume else 1, requests=requests, resume=resume,
         ):  # fmt: skip
             events.append(event)
             requests.stop = stop and isinstance(event, Step)
@@ -244,3 +248,64 @@ def test_the_threads_of_a_gpu_are_not_those_of_the_cpu(folder, monkeypatch):
     trained(folder, "threads", "gpu", stop=True)
     [note] = [n for n in trained(folder, "threads", "cpu", resume=True)[0].notes if CHANGED in n]
     assert "threads 1 then, 3 now" in note
+
+
+# Precision
+
+CPU_ONLY = "invalid value: --precision bf16 with --device cpu; a CPU computes in fp32"
+
+
+#: A device, CuPy, and what comes of bf16 there.
+REFUSED = {
+    "CPU": ("cpu", FakeCupy(), 2, CPU_ONLY),
+    "no CuPy": ("auto", None, 69, MISSING["CuPy"][2]),
+    "no driver": ("auto", FakeCupy(NO_DRIVER), 69, MISSING["driver"][2]),
+    "old device": (
+        "gpu", FakeCupy(capability="75"), 69,
+        "the device has no bf16: gpu:0, compute capability 75; use fp32",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("device, cupy, code, message", REFUSED.values(), ids=REFUSED)
+def test_less_than_fp32_is_of_a_gpu(folder, device, cupy, code, message):
+    """Nobody gets another precision than was asked for, not even by ``auto``."""
+    with mock.patch.dict(sys.modules, {"cupy": cupy}):
+        found = charrnn("train", "one.txt", "--precision", "bf16", "--device", device, cwd=folder)
+    assert (found.code, found.out, found.err) == (code, "", f"charrnn: error: {message}\n")
+
+
+@needs_compiler
+def test_curves_of_all_precisions_agree(folder):
+    """And are three different ones: numbers are rounded as they say."""
+    losses = {}
+    for precision in PRECISIONS:
+        events = trained(folder, precision, "gpu", precision=precision, steps=60, evals=3)
+        curve = [e.loss for e in events if isinstance(e, Step)]
+        losses[precision] = np.array([*curve, events[-1].nats])
+    fp32 = losses["fp32"]
+    assert fp32[0] - fp32[-1] > 0.3, "it learns"
+    for precision, allowed in {"tf32": 1e-3, "bf16": 1e-2}.items():
+        difference = np.abs(losses[precision] - fp32).max()
+        assert 0 < difference < allowed, precision
+    assert not np.array_equal(losses["tf32"], losses["bf16"])
+
+
+@needs_compiler
+def test_the_precision_of_a_run_is_kept(folder):
+    """Over a stop and to the bit; with another it does not go on, nor where there is none such."""
+    stopped = trained(folder, "bf16-stopped", "gpu", stop=True, precision="bf16")
+    assert stopped[0].train.precision == "bf16"
+    with pytest.raises(UsageError, match="--precision; it has --precision bf16"):
+        trained(folder, "bf16-stopped", "gpu", resume=True, precision="tf32")
+    with pytest.raises(UsageError, match="a CPU computes in fp32"):
+        trained(folder, "bf16-stopped", "cpu", resume=True)
+    resumed = trained(folder, "bf16-stopped", "gpu", resume=True)
+    whole = trained(folder, "bf16-whole", "gpu", precision="bf16")
+    assert resumed[-1].nats == whole[-1].nats != trained(folder, "fp32-whole", "gpu")[-1].nats
+
+
+def test_a_run_from_before_there_was_a_choice_is_of_fp32():
+    options = Options(hidden_size=3).settled().to_dict()
+    del options["precision"]
+    assert Options.from_dict(options).precision == "fp32"

@@ -16,25 +16,32 @@ def select_backend(
     device: str = "auto",
     threads: int | None = None,
     announce: Callable[[str], None] = lambda message: None,
+    precision: str = "fp32",
 ) -> tuple[Backend, str]:
     """The backend for ``auto``, ``cpu``, ``gpu`` or ``gpu:K``, and a note on a fallback, or "".
 
     ``auto`` takes the first GPU where CuPy is installed and finds one, else the CPU. ``threads``
     of the CPU, by default one for each processor. ``announce`` is told when kernels have to be
-    compiled, which takes a second. Raises ``UsageError`` for another word and
-    ``DeviceUnavailableError`` when ``gpu`` is asked for and not available.
+    compiled, which takes a second. ``precision`` of matrix products, one of ``config.PRECISIONS``:
+    any but fp32 asks for a GPU. Raises ``UsageError`` for another word, or such a precision of the
+    CPU, and ``DeviceUnavailableError`` when a GPU is asked for and not available.
     """
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "gpu") or (
         device != kind and not (kind == "gpu" and index.isdecimal())
     ):
         raise UsageError("invalid value", f"--device {device}", "use auto, cpu, gpu or gpu:K")
+    if precision != "fp32":
+        if kind == "cpu":
+            where = f"--precision {precision} with --device cpu"
+            raise UsageError("invalid value", where, "a CPU computes in fp32")
+        kind = "gpu"
     if kind == "cpu" or (kind == "auto" and importlib.util.find_spec("cupy") is None):
         return _cpu(threads, announce)
     from charrnn.backend.cupy_backend import CupyBackend
 
     try:
-        return CupyBackend(int(index or 0)), ""
+        return CupyBackend(int(index or 0), precision=precision, announce=announce), ""
     except DeviceUnavailableError as error:
         if kind == "gpu":
             raise

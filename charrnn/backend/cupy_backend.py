@@ -13,6 +13,9 @@ from charrnn.backend.cuda import CapturedStep, Cublas, Kernels
 from charrnn.backend.cuda.cublas import WORKSPACE, arithmetic_of
 from charrnn.errors import DeviceUnavailableError
 
+#: Compute capability of the first devices that multiply in tf32 and bf16.
+_AMPERE = 80
+
 _INSTALL = "install it with: pip install 'charrnn[cuda12]', or 'charrnn[cuda13]' for CUDA 13"
 
 
@@ -87,7 +90,11 @@ class CupyBackend(ArrayBackend):
         self.kernels = f"cuda, {precision}"
         self.announce = announce
         _check_device(self.xp.cuda.runtime, index)
-        self.xp.cuda.Device(index).use()  # of this thread
+        device = self.xp.cuda.Device(index)
+        device.use()  # of this thread
+        if precision != "fp32" and int(device.compute_capability) < _AMPERE:
+            had = f"{self.name}, compute capability {device.compute_capability}"
+            raise DeviceUnavailableError(f"the device has no {precision}", had, "use fp32")
         # A raw kernel is compiled when it is first launched; CuPy keeps it on disk.
         self._kernels = Kernels(self.dtype, lambda text, name: self.xp.RawKernel(text, name))
         self._arithmetic = arithmetic_of(self.dtype, precision)

@@ -143,6 +143,12 @@ def train(
         typer.Option(help="Seed for initial weights, dropout and window offsets. [default: 0]"),
     ] = None,
     device: DeviceOption = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of products on a GPU: fp32, tf32 or bf16. [default: fp32]", metavar="NAME"
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the CPU. [default: one for each processor]")
     ] = None,
@@ -194,6 +200,7 @@ def train(
         valid_fraction=valid_fraction,
         evals=evals,
         seed=seed,
+        precision=precision,
     )
     signals = Signals()
     events = train_events(

@@ -98,10 +98,11 @@ class RawKernel:
 class FakeCupy(Module):
     """To be put in the place of the module; ``copies`` counts those to the host.
 
-    ``devices``: how many there are, or what CUDA says where none can be used.
+    ``devices``: how many there are, of what compute capability, or what CUDA says where none can
+    be used.
     """
 
-    def __init__(self, devices: int | str = 1) -> None:
+    def __init__(self, devices: int | str = 1, capability: str = "90") -> None:
         self.copies, self.devices = 0, devices
         self.pools: list[Any] = []
         self.__spec__ = importlib.util.spec_from_loader("cupy", loader=None)
@@ -114,7 +115,7 @@ class FakeCupy(Module):
                 CUDARuntimeError=CUDARuntimeError,
             ),
             device=SimpleNamespace(get_cublas_handle=self._handle),
-            Device=lambda index: SimpleNamespace(use=lambda: None),
+            Device=lambda index: SimpleNamespace(use=lambda: None, compute_capability=capability),
             Stream=CapturingStream,
             get_current_stream=current_stream,
             MemoryPool=MemoryPool,

@@ -85,7 +85,7 @@ class Run:
         self.valid = data.valid[:_MAX_VALID]
         self.characters = data.valid.characters(len(self.valid))
         self.lanes = max(1, min(_MAX_VALID_LANES, len(self.valid) // _MIN_VALID_LANE))
-        self.memory = memory_estimate(config, train, self.lanes, backend)
+        self.memory = memory_estimate(config, train, self.lanes, backend).total
         check_memory(self.memory, backend)
         self.origin = provenance(backend, command) | beginning.origin
         self.nats = math.inf

@@ -47,10 +47,29 @@ def layer_table(
     return rows
 
 
+class Memory(NamedTuple):
+    """Bytes that a training run takes at its peak, apart from the text."""
+
+    weights: int
+    """With the copies that products read, and room for updates."""
+    gradients: int
+    moments: int
+    """What the optimiser keeps of each weight."""
+    window: int
+    """Activations of a window, their gradients, dropout."""
+    validation: int
+    checkpoint: int
+    """Copies of weights and moments; 0 where they are in another memory, the host's."""
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
 def memory_estimate(
     config: ModelConfig, train: TrainConfig, valid_lanes: int, backend: Backend
-) -> int:
-    """Bytes that a training run takes at its peak, apart from the text, from the shapes alone."""
+) -> Memory:
+    """What a training run takes of the memory it computes in, from the shapes alone."""
     cell = CELLS[config.cell_name]
     T, B = train.seq_len, train.batch_size
     V, E, H = config.vocab_size, config.embed_size, config.hidden_size
@@ -59,26 +78,31 @@ def memory_estimate(
     slots = len(method_of(train).slots)
     threads = min(B, backend.threads)
 
-    def window(steps: int, lanes: int) -> float:
+    def logits(tokens: int) -> int:
+        return min(tokens * V, threads * max(V, MAX_LOGITS))
+
+    def activations(steps: int, lanes: int) -> float:
         tokens, rows = steps * lanes, min(V, steps * lanes)
         layer = tokens * (KH + (cell.saved + len(cell.states)) * H)
-        logits = min(tokens * V, threads * max(V, MAX_LOGITS))
-        return config.layers * layer + rows * (E + KH) + logits
+        return config.layers * layer + rows * (E + KH) + logits(tokens)
 
     # Backward: the gradient of every layer's input, and the recurrent one where it differs.
     gradients = T * B * config.layers * (H + (0 if cell.additive else KH)) + min(V, T * B) * E
     # An output of 4 bytes and a draw of 2 for each element make one and a half floats.
     dropout = 1.5 * (T * B * config.layers * H + min(V, T * B) * E) if config.dropout else 0
+    # Both factors of the largest product, in memory of a step as it stands and of its graph.
+    factors = max(T * B * (KH + max(E, H)), logits(T * B) + T * B * H)
     stacks = 1 + config.bidirectional
-    floats = (
-        parameters * (2 + threads + slots)  # weights, scratch, gradients and moments
-        + 2 * parameters  # weights as products want them, for both directions
-        + parameters * (1 + slots)  # copies of both for a checkpoint
-        + (2 * stacks - 1) * window(T, B)
-        + window(CHUNK, valid_lanes)
-        + stacks * (gradients + dropout)
-    )
-    return math.ceil(4 * floats)
+    window = (2 * stacks - 1) * activations(T, B) + stacks * (gradients + dropout)
+    floats = {
+        "weights": parameters * (2 + backend.weight_copies),
+        "gradients": parameters * threads,
+        "moments": parameters * slots,
+        "window": window + 2 * factors * backend.factor_copies,
+        "validation": activations(CHUNK, valid_lanes),
+        "checkpoint": 0 if backend.deferred else parameters * (1 + slots),
+    }
+    return Memory(**{name: math.ceil(4 * number) for name, number in floats.items()})
 
 
 def check_memory(estimate: int, backend: Backend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 from charrnn.backend import NumpyBackend
 from charrnn.backend.numpy_backend import _free_in_group
 from charrnn.checkpoint import Checkpoint, save
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import PRECISIONS, ModelConfig, TrainConfig
 from charrnn.errors import MemoryLimitError
 from charrnn.evaluation import Scorer
 from charrnn.model import Model
@@ -20,6 +21,9 @@ from charrnn.optim import OPTIMIZERS, Optimizer
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.preflight import check_memory, layer_table, memory_estimate
 from charrnn.text import CharVocabulary
+from tests.support.cuda_host import needs_compiler
+from tests.support.fake_cupy import fake_backend
+from tests.support.readme import README
 from tests.support.stacks import backend_of, cells, model_config
 
 
@@ -79,7 +83,7 @@ def test_estimate_is_near_what_training_takes(tmp_path, backend, cell, optimizer
     learn(tiny, initial_values(tiny, "uniform", rng))  # what is compiled once does not count
     with traced_peak() as peak:
         learn(config, start)
-    estimate = memory_estimate(config, train, 10, made)
+    estimate = memory_estimate(config, train, 10, made).total
     assert 0.8 * peak[0] < estimate < 1.5 * peak[0]
 
 
@@ -92,9 +96,59 @@ def test_what_dropout_takes_is_in_the_estimate(layers):
         with traced_peak() as peak:
             window = Model(config, NumpyBackend(), learns=True).training_window(64, 64)
             window.loss_and_grads(ids, ids, (0, 0))
-        found.append((peak[0], memory_estimate(config, train, 10, NumpyBackend())))
+        found.append((peak[0], memory_estimate(config, train, 10, NumpyBackend()).total))
     taken, estimated = np.diff(found, axis=0)[0]
     assert estimated == pytest.approx(taken, rel=0.05)
+
+
+@needs_compiler
+@pytest.mark.parametrize("precision", PRECISIONS)
+@cells
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_estimate_is_near_what_a_device_is_asked_for(precision, cell, bidirectional):
+    """All that is made once, and what a product makes for its factors."""
+    backend, held = fake_backend(precision=precision), []
+    empty = backend.xp.empty
+
+    def spy(shape: tuple[int, ...], dtype: object) -> object:
+        made = empty(shape, dtype)
+        held.append(made.nbytes)
+        return made
+
+    backend.xp.empty = spy
+    train = TrainConfig(batch_size=16, seq_len=40)
+    sizes = {"vocab_size": 50, "hidden_size": 96, "embed_size": 64, "dropout": 0.2}
+    config = model_config(cell, bidirectional=bidirectional, **sizes)
+    model = Model(config, backend, learns=True)
+    model.load(initial_values(config, "uniform", np.random.default_rng(0)))
+    window = model.training_window(40, 16)
+    Optimizer(backend, model.params, window.grads, train)
+    Scorer(model, np.zeros(5000, np.int32), lanes=10)
+    made_once = sum(held)
+    held.clear()
+    ids = np.zeros((40, 16), np.int32)
+    window.loss_and_grads(ids, ids, (0, 0))
+    factors = sum(sorted(held)[-2:]) if precision == "bf16" else 0
+    estimate = memory_estimate(config, train, 10, backend)
+    assert 0.8 * (made_once + factors) < estimate.total < 1.3 * (made_once + 2 * factors)
+    assert estimate.checkpoint == 0, "copies are the host's"
+
+
+ROW = re.compile(r"^\| (fp32|bf16)[^|]* \| (64|128) \| (.+) \|$", re.MULTILINE)
+
+
+@needs_compiler
+@pytest.mark.parametrize("precision, batch, figures", ROW.findall(README))
+def test_the_table_of_the_readme_is_what_comes_out(precision, batch, figures):
+    config = ModelConfig(66, layers=3, hidden_size=1024, embed_size=1024, dropout=0.1)
+    train = TrainConfig(batch_size=int(batch), seq_len=128)
+    memory = memory_estimate(config, train, 10, fake_backend(precision=precision))
+    shown = [*memory[:-1], memory.total]
+    assert [f"{size / 1e6:,.0f}" for size in shown] == figures.split(" | ")
+
+
+def test_the_readme_has_that_table():
+    assert len(ROW.findall(README)) == 4
 
 
 def test_what_does_not_fit_is_refused_with_its_size():

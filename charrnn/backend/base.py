@@ -39,6 +39,10 @@ class Backend(Protocol):
     """Whether results are waited for when looked at: on a device that runs beside the host."""
     kernels: str
     """What computes, for the records: results may differ from another by rounding."""
+    weight_copies: float
+    """Floats kept beside each one of a weight, at most, for products to read."""
+    factor_copies: float
+    """Floats taken for each one that is multiplied, for the time of a product."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """An uninitialised, C-contiguous array of ``dtype`` (by default the backend's)."""
@@ -126,6 +130,7 @@ class ArrayBackend:
     threads = 1
     deferred = False
     kernels = "arrays"
+    weight_copies = factor_copies = 0.0
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         return self.xp.empty(shape, dtype or self.dtype)

@@ -100,6 +100,7 @@ class CupyBackend(ArrayBackend):
         self._arithmetic = arithmetic_of(self.dtype, precision)
         self._exact = arithmetic_of(self.dtype, "fp32")
         self._rounds = precision == "bf16" and self._arithmetic is not self._exact
+        self.weight_copies = self.factor_copies = 0.5 if self._rounds else 0.0
         try:  # the first kernels are what shows whether the CUDA libraries are all there
             self._cublas = self._load_cublas()
             one, two = self.xp.ones((2, 2), self.dtype), self.empty((2, 2))

@@ -15,6 +15,7 @@ class NumpyBackend(ArrayBackend):
 
     name = "cpu"
     kernels = "numpy"
+    weight_copies = 2.0  # of compiled kernels, one for each direction
     xp: Any = np
 
     def __init__(self, dtype: Any = np.float32) -> None:

@@ -7,13 +7,17 @@ import importlib.util
 import json
 import re
 import sys
+from typing import Any
 
 import pytest
 
-from tests.bench import encode, gpu, harness, sample, startup, table, train
+from charrnn.backend.cuda import CapturedStep
+from charrnn.config import PRECISIONS
+from tests.bench import encode, gpu, gpu_checks, harness, sample, startup, table, train
 from tests.bench.__main__ import SUBJECTS
 from tests.bench.harness import QUICK, BenchError, Plan, Shape, call, median_time, take_turns
 from tests.bench.machine import OthersUse, describe, machine
+from tests.bench.ours import write_parameters
 from tests.bench.table import Row, markdown, number, result, tables
 from tests.support.cuda_host import needs_compiler
 from tests.support.fake_cupy import fake_backend
@@ -231,7 +235,15 @@ def test_comparison_of_different_models_gives_no_result(other):
 
 
 @pytest.mark.parametrize(
-    "name", ["gpu", "ours", "worker", *(s.__name__.split(".")[-1] for s in SUBJECTS)]
+    "name",
+    [
+        "gpu",
+        "gpu_checks",
+        "gpu_ours",
+        "ours",
+        "worker",
+        *(s.__name__.split(".")[-1] for s in SUBJECTS),
+    ],
 )
 def test_modules_import(name):
     assert importlib.import_module(f"tests.bench.{name}").__doc__
@@ -285,17 +297,23 @@ def test_shapes_of_the_gpu_are_those_documented():
 
 def test_contestants_are_warm_and_then_take_turns():
     done = []
-    contestants = {name: lambda name=name: done.append(name) for name in "ab"}
+    contestants = {("fp32", w): lambda w=w: done.append(w) for w in "ab"}
     seconds = gpu.interleaved(contestants, lambda step: len(done) + (step() or 0))
     assert "".join(done) == "a" * 5 + "b" * 5 + "ab" * 20
-    assert seconds == {"a": list(range(10, 50, 2)), "b": list(range(11, 50, 2))}
+    assert [*seconds.values()] == [list(range(10, 50, 2)), list(range(11, 50, 2))]
 
 
-def test_ours_is_set_against_each_way_of_theirs():
-    seconds = {"charrnn": [1.0, 2.0], "eager": [2.0, 2.0], "graph": [1.0, 1.0]}
-    first, second = gpu.rows("training", "tokens/s", "lstm", 100, seconds, "same")
-    assert (first.case, first.ours, first.theirs) == ("lstm: eager", [100, 50], [50, 50])
-    assert (second.case, second.value, second.check) == ("lstm: graph", 0.75, "same")
+def test_ours_is_set_against_each_way_of_theirs_in_the_same_precision():
+    seconds = {
+        ("fp32", "ours"): [1.0, 2.0], ("bf16", "ours"): [0.5, 0.5], ("fp32", "eager"): [2.0, 2.0],
+        ("bf16", "eager"): [4.0, 4.0], ("bf16", "graph"): [1.0, 1.0],
+    }  # fmt: skip
+    checks, goals = {"fp32": "same", "bf16": "near"}, {"eager": 20.0, "graph": 1.0}
+    first, *others = gpu.rows("training", "tokens/s", "lstm", 100, seconds, checks, goals)
+    assert (first.case, first.ours, first.theirs) == ("lstm: fp32, eager", [100, 50], [50, 50])
+    assert [(r.case, r.value, r.check, r.met) for r in others] == [
+        ("lstm: bf16, eager", 8.0, "near", False), ("lstm: bf16, graph", 2.0, "near", True)
+    ]  # fmt: skip
 
 
 def test_without_a_gpu_there_is_one_line(monkeypatch, capsys, tmp_path):
@@ -306,23 +324,79 @@ def test_without_a_gpu_there_is_one_line(monkeypatch, capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def backends() -> dict[str, Any]:
+    """Of a GPU, by precision."""
+    return {precision: fake_backend(precision=precision) for precision in PRECISIONS}
+
+
 @needs_compiler
-def test_gradients_are_checked_before_anything_is_measured(monkeypatch):
-    backend = fake_backend()
-    assert 0 < gpu.check_gradients(backend) < 1e-5
-    monkeypatch.setattr(gpu, "TOLERANCE", 1e-12)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_gradients_are_checked_before_anything_is_measured(backends, precision):
+    """Rounding shows, but is no more than is allowed for it."""
+    backend, allowed = backends[precision], gpu_checks.TOLERANCES[precision]
+    found = gpu_checks.check_gradients(backend, allowed)
+    assert allowed / 1000 < found < allowed
     with pytest.raises(BenchError, match="off what it is in double precision"):
-        gpu.check_gradients(backend)
+        gpu_checks.check_gradients(backend, found / 2)
 
 
 @needs_compiler
-def test_rows_are_shown_and_kept(monkeypatch, capsys, tmp_path):
-    def measure(backend, shape, parameters, timer):
+def test_captured_steps_are_checked(backends, monkeypatch, capsys):
+    gpu_checks.check(backends)
+    assert re.findall(r"(\w+) is within", capsys.readouterr().err) == [*PRECISIONS]
+    replay = CapturedStep.__call__
+    monkeypatch.setattr(CapturedStep, "__call__", lambda step: replay(step) + 1e-3)
+    with pytest.raises(BenchError, match="captured steps lose"):
+        gpu_checks.check(backends)
+
+
+def test_losses_in_less_than_single_precision_are_near_those_in_it():
+    agreement = gpu_checks.agreement
+    assert agreement("fp32", [4.0], [4.0], "losses agree") == "losses agree"
+    assert agreement("bf16", [4.0, 3.02], [4.0, 3.0], "") == "losses within 7e-03 of fp32"
+    for wrong in (3.1, float("nan")):
+        with pytest.raises(BenchError, match="losses differ"):
+            agreement("tf32", [4.0, wrong], [4.0, 3.0], "")
+
+
+TINY = Shape("lstm", 2, 8, batch=4, window=20)  # a window of more symbols than there are
+
+
+@needs_compiler
+@pytest.mark.parametrize("word", ["training", "generating"])
+def test_a_case_is_measured_in_every_way(backends, monkeypatch, tmp_path, word):
+    """All but the device is real: ours on the stand-in, PyTorch's on the CPU, without graphs."""
+    pytest.importorskip("torch", reason="PyTorch is not installed (charrnn[torch])")
+    from tests.bench import gpu_rival
+
+    monkeypatch.setattr(gpu_rival, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu_rival, "_captured", lambda step: step)
+    for name, few in {"WARM_UPS": 1, "REPEATS": 2, "LENGTH": 70}.items():
+        monkeypatch.setattr(gpu, name, few)
+    parameters = str(tmp_path / "parameters.npz")
+    write_parameters(TINY.to_dict(), parameters)
+    measure = {"training": gpu.training, "generating": gpu.generating}[word]
+    found = list(measure(backends, TINY, parameters, lambda step: step() is None or 2.0))
+    ways = [f"{p}, {way}" for p in PRECISIONS for way in ("eager", "graph")]
+    assert [r.case.split(": ")[1] for r in found] == ways
+    for r in found:
+        assert r.goal == (20.0 if word == "generating" and "eager" in r.case else 1.0)
+    checks = [r.check for r in found[::2]]
+    if word == "training":
+        assert re.fullmatch(r"losses agree to \de-0[5-9]", checks[0])
+        assert all(re.fullmatch(r"losses within \de-0\d of fp32", c) for c in checks[1:])
+    else:
+        assert checks[0] == "likeliest text is theirs in fp32 for 70 of 70"
+
+
+@needs_compiler
+def test_rows_are_shown_and_kept(backends, monkeypatch, capsys, tmp_path):
+    def measure(backends, shape, parameters, timer):
         yield row(case=shape.step)
 
-    backend = fake_backend()
-    backend.xp.__version__ = "14"
-    monkeypatch.setattr(gpu, "device", lambda: (backend, None, "Loom"))
+    backends["fp32"].xp.__version__ = "14"
+    monkeypatch.setattr(gpu, "device", lambda: (backends, None, "Loom"))
     monkeypatch.setattr(gpu, "cases", lambda only: [("a case", measure, Shape("lstm", 1, 8))])
     assert gpu.main(["--json", str(tmp_path / "gpu.json")]) == 0
     found = json.loads((tmp_path / "gpu.json").read_text())

@@ -210,4 +210,41 @@ def test_a_symbol_costs_few_launches_and_a_block_of_them_is_waited_for_once(cell
         }.items()
         if count
     }
-    assert sum(few.values()) == 32 * (4 * layers + 1) + 1, "the symbols to begin with"
+    assert sum(few.values()) == 32 * (4 * layers + 1) + 2, "draws, and the symbols to begin with"
+
+
+@cells
+def test_blocks_of_the_same_kind_are_captured(cell):
+    """Copies of symbols and draws, one launch, and the copy back; the symbols are the same."""
+    draws, settings = np.random.default_rng(0).random((5, 7, 2)), SampleConfig(top_k=5)
+    config = model_config(cell)
+    found = []
+    for captured in (True, False):
+        backend = fake_backend()
+        if not captured:
+            backend.capture = lambda step: step
+        model = Model(config, backend)
+        model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+        window, ids = model.window(1, 2), np.array([1, 2])
+        for n, block in enumerate(draws):
+            LAUNCHES.clear()
+            backend.xp.copies = 0
+            ids = backend.kernel("generate", generate)(window, ids, block, settings)[-1]
+            found.append(ids)
+            if captured and n:
+                assert LAUNCHES == {"assignment": 2, "graph": 1}
+                assert backend.xp.copies == 1
+    np.testing.assert_array_equal(found[:5], found[5:])
+    assert len(np.unique(found)) > 2
+
+
+def test_few_kinds_of_blocks_are_kept():
+    """Or a long session with other settings each time would fill the memory."""
+    backend, config = fake_backend(), model_config("gru")
+    model = Model(config, backend)
+    model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
+    window, kernel = model.window(1, 1), backend.kernel("generate", generate)
+    for n in range(1, 20):
+        kernel(window, np.array([1]), np.full((n, 1), 0.5), SampleConfig())
+    [loop] = backend._kernels._loops.values()
+    assert len(loop.blocks) == 19 - 2 * GenerationLoop.KINDS

@@ -1,4 +1,7 @@
-"""PyTorch's side on a GPU: as it stands, and captured in a CUDA graph; with and without tf32."""
+"""PyTorch's side on a GPU, in each precision: as it stands, and captured in a CUDA graph.
+
+In bf16 all of it is, its weights and the optimiser's moments too: less to read and write than ours.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,21 @@ Step = Callable[[], Any]
 
 DEVICE = "cuda"
 
-#: Captured or not, and whether products are rounded to tf32, by what is shown of them.
-WAYS = {
-    f"{name} {precision}": (captured, tf32)
-    for (name, captured), (precision, tf32) in itertools.product(
-        (("eager", False), ("graph", True)), (("fp32", False), ("tf32", True))
-    )
-}
+#: A precision, and whether the step is captured, as ``gpu.py`` shows them.
+WAYS = [*itertools.product(("fp32", "tf32", "bf16"), ("eager", "graph"))]
 
 
-def _precision(tf32: bool) -> None:
+def _choose(precision: str) -> torch.dtype:
+    """From now on, and what weights are then to be."""
+    tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def _zero_state(shape: Shape, batch: int) -> tuple[Tensor, Tensor]:
-    size = (shape.layers, batch, shape.hidden)
-    return torch.zeros(size, device=DEVICE), torch.zeros(size, device=DEVICE)
+def _zero_state(shape: Shape, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    size = (2, shape.layers, batch, shape.hidden)
+    h, c = torch.zeros(size, device=DEVICE, dtype=dtype)
+    return h, c
 
 
 def _captured(step: Step) -> Step:
@@ -52,29 +54,33 @@ def _captured(step: Step) -> Step:
     return graph.replay
 
 
-def _with_precision(step: Step, tf32: bool) -> Step:
+def _in(precision: str, step: Step) -> Step:
     def run() -> Any:
-        _precision(tf32)
+        _choose(precision)
         return step()
 
     return run
 
 
 def _trainer(
-    shape: Shape, parameters: str, text: tuple[np.ndarray, np.ndarray], captured: bool
+    shape: Shape,
+    parameters: str,
+    text: tuple[np.ndarray, np.ndarray],
+    dtype: torch.dtype,
+    captured: bool,
 ) -> Step:
     """A step that carries its state and gives the loss, without waiting for it."""
-    model = LanguageModel(shape, parameters).to(DEVICE)
+    model = LanguageModel(shape, parameters).to(DEVICE, dtype)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=LR, betas=BETAS, eps=EPS, fused=True, capturable=captured
     )
     x, y = (torch.from_numpy(part).long().to(DEVICE) for part in text)
-    state = _zero_state(shape, shape.batch)
+    state = _zero_state(shape, shape.batch, dtype)
 
     def step() -> Tensor:
         logits, after = model(x, state)
         assert isinstance(after, tuple)
-        loss = cross_entropy(logits.flatten(0, 1), y.flatten())
+        loss = cross_entropy(logits.flatten(0, 1).float(), y.flatten())
         optimizer.zero_grad(set_to_none=not captured)
         loss.backward()
         clip_grad_norm_(model.parameters(), CLIP)
@@ -88,30 +94,28 @@ def _trainer(
 
 def training_steps(
     shape: Shape, parameters: str, text: tuple[np.ndarray, np.ndarray]
-) -> dict[str, Step]:
+) -> dict[tuple[str, str], Step]:
     """A step in every way."""
     found = {}
-    for name, (captured, tf32) in WAYS.items():
-        _precision(tf32)
-        step = _trainer(shape, parameters, text, captured)
-        found[name] = _captured(step) if captured else _with_precision(step, tf32)
+    for precision, way in WAYS:
+        step = _trainer(shape, parameters, text, _choose(precision), way == "graph")
+        found[precision, way] = _captured(step) if way == "graph" else _in(precision, step)
     return found
 
 
 def losses(
     shape: Shape, parameters: str, text: tuple[np.ndarray, np.ndarray], count: int,
     ) -> list[float]:  # fmt: skip
-    """Of the first steps, in float32."""
-    _precision(False)
-    step = _trainer(shape, parameters, text, captured=False)
+    """Of the first steps, in fp32."""
+    step = _trainer(shape, parameters, text, _choose("fp32"), captured=False)
     return [float(step()) for _ in range(count)]
 
 
-def _sampler(shape: Shape, parameters: str, draw: bool) -> tuple[Step, Tensor]:
+def _sampler(shape: Shape, parameters: str, dtype: torch.dtype, draw: bool) -> tuple[Step, Tensor]:
     """A step that draws a symbol after the last, or takes the likeliest, and where it puts it."""
-    model = LanguageModel(shape, parameters).to(DEVICE).eval()
+    model = LanguageModel(shape, parameters).to(DEVICE, dtype).eval()
     ids = torch.full((1, 1), 1, device=DEVICE)
-    state = _zero_state(shape, 1)
+    state = _zero_state(shape, 1, dtype)
 
     @torch.no_grad()
     def step() -> None:
@@ -140,19 +144,17 @@ def _text(step: Step, ids: Tensor, length: int) -> Callable[[], list[int]]:
     return text
 
 
-def sampling_steps(shape: Shape, parameters: str, length: int) -> dict[str, Step]:
+def sampling_steps(shape: Shape, parameters: str, length: int) -> dict[tuple[str, str], Step]:
     """A text in every way; captured is the step from a symbol to the next."""
     found = {}
-    for name, (captured, tf32) in WAYS.items():
-        _precision(tf32)
-        step, ids = _sampler(shape, parameters, draw=True)
-        step = _captured(step) if captured else _with_precision(step, tf32)
-        found[name] = _text(step, ids, length)
+    for precision, way in WAYS:
+        step, ids = _sampler(shape, parameters, _choose(precision), draw=True)
+        step = _captured(step) if way == "graph" else _in(precision, step)
+        found[precision, way] = _text(step, ids, length)
     return found
 
 
 def likeliest_text(shape: Shape, parameters: str, length: int) -> list[int]:
-    """The symbols that argmax gives after symbol 1."""
-    _precision(False)
-    step, ids = _sampler(shape, parameters, draw=False)
+    """The symbols that argmax gives after symbol 1, in fp32."""
+    step, ids = _sampler(shape, parameters, _choose("fp32"), draw=False)
     return _text(step, ids, length)()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,26 @@ if TYPE_CHECKING:
     from charrnn.backend.cuda.kernels import Kernels
 
 
+class Block(NamedTuple):
+    """Symbols that are drawn one after the other: n of B sequences."""
+
+    draws: Array
+    """[n, B]"""
+    out: Array
+    """[n, B]: what was drawn."""
+    run: Callable[[], None]
+
+
 class GenerationLoop:
     """A network whose window has one time step, and ``sampling.generate`` of it.
 
     It is made from the weights as they are: for others there must be another window. A symbol
-    costs two launches, and four more for each layer but the first.
+    costs five launches, and four more for each layer but the first; as many symbols as are drawn at
+    a time are captured.
     """
+
+    #: Kinds of blocks that are kept: of so many symbols, drawn in this way.
+    KINDS = 8
 
     #: Symbols up to which each one's input product is made beforehand.
     TABLE = 2048
@@ -44,6 +58,7 @@ class GenerationLoop:
             backend.linear(self.embedding, weight, self.table, self.biases[0])
         self.logits, self.masses = backend.empty((B, V)), backend.empty((B, V), np.float64)
         self.draw = kernels.draw
+        self.blocks: dict[Any, Block] = {}
 
     def _bias(self, weights: Any) -> Array:
         """What is added to an input product; see ``Scan.project``."""
@@ -54,19 +69,34 @@ class GenerationLoop:
         self, ids: np.ndarray[Any, Any], draws: np.ndarray[Any, Any], config: Any
     ) -> np.ndarray[Any, Any]:
         """As ``sampling.generate``. States go to and fro, and end where they began."""
-        backend, n = self.backend, len(draws)
-        given = backend.to_device(np.ascontiguousarray(draws, np.float64))
-        out = backend.empty(draws.shape, np.int64)
-        backend.to_device(ids, out=self.ids)
+        block = self._block(draws.shape, config)
+        self.backend.to_device(draws, out=block.draws)
+        self.backend.to_device(ids, out=self.ids)
+        block.run()
+        return np.asarray(self.backend.to_host(block.out), np.int32)
+
+    def _block(self, shape: tuple[int, ...], config: Any) -> Block:
+        """That of so many draws [n, B]."""
+        key = (shape[0], config)
+        if key not in self.blocks:
+            if len(self.blocks) == self.KINDS:
+                self.blocks.clear()
+            draws = self.backend.empty(shape, np.float64)
+            out = self.backend.empty(shape, np.int64)
+            run = self.backend.capture(lambda: self._draw_all(draws, out, config))
+            self.blocks[key] = Block(draws, out, run)
+        return self.blocks[key]
+
+    def _draw_all(self, draws: Array, out: Array, config: Any) -> None:
+        n = len(draws)
         if n % 2:  # the last step's become the first
             for scan in self.scans:
                 scan.memory.states[:, 0] = scan.memory.states[:, 1]
         for step in range(n):
             self._read(back=(n - 1 - step) % 2)
             self.draw(
-                self.logits, self.head.bias, self.masses, given[step], self.ids, out[step], config
+                self.logits, self.head.bias, self.masses, draws[step], self.ids, out[step], config
             )
-        return np.asarray(backend.to_host(out), np.int32)
 
     def _read(self, back: int) -> None:
         """From ``ids`` to logits but for their bias; the states before stand at ``back``."""

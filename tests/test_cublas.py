@@ -15,7 +15,8 @@ from charrnn.errors import DeviceUnavailableError
 from tests.support import cublas_host
 from tests.support.cuda_host import needs_compiler
 from tests.support.fake_cupy import fake_backend
-from tests.support.kernels import assert_close, dtypes, random
+from tests.support.kernels import ScanCase, assert_close, dtypes, random
+from tests.support.stacks import cells
 from tests.support.strict_device import LAUNCHES
 
 pytestmark = needs_compiler
@@ -117,6 +118,24 @@ def test_a_product_is_one_launch_and_in_bfloat16_one_more(precision):
     LAUNCHES.clear()
     backend.linear(x, weight, out)
     assert {"gemm": 1} | ({"round_to_bf16": 1} if precision == "bf16" else {}) == LAUNCHES
+
+
+@cells
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_step_rounds_what_the_next_product_multiplies(cell, reverse):
+    """A launch less at each step, and the same to the bit."""
+    case, found = ScanCase.make(cell, 4, 3, 130), []
+    for rounds in (True, False):
+        backend = fake_backend(precision="bf16")
+        backend._kernels.rounds = rounds
+        LAUNCHES.clear()
+        found.append(case.run(backend, cell, reverse, strided=False))
+        assert LAUNCHES[f"{cell}_forward_bf16"] == LAUNCHES[f"{cell}_backward_bf16"] == 4 * rounds
+        steps = 1 if rounds else 2 * 4  # of the first h alone, or of every step in either direction
+        # Two weights; x and the gradients that go back; four factors of two gradients of weights.
+        assert LAUNCHES["round_to_bf16"] == 2 + 2 + 4 + steps
+    for ours, theirs in zip(*(f.values() for f in found), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_what_cublas_refuses_is_told():

@@ -95,11 +95,13 @@ class CupyBackend(ArrayBackend):
         if precision != "fp32" and int(device.compute_capability) < _AMPERE:
             had = f"{self.name}, compute capability {device.compute_capability}"
             raise DeviceUnavailableError(f"the device has no {precision}", had, "use fp32")
-        # A raw kernel is compiled when it is first launched; CuPy keeps it on disk.
-        self._kernels = Kernels(self.dtype, lambda text, name: self.xp.RawKernel(text, name))
         self._arithmetic = arithmetic_of(self.dtype, precision)
         self._exact = arithmetic_of(self.dtype, "fp32")
         self._rounds = precision == "bf16" and self._arithmetic is not self._exact
+        # A raw kernel is compiled when it is first launched; CuPy keeps it on disk.
+        self._kernels = Kernels(
+            self.dtype, lambda text, name: self.xp.RawKernel(text, name), rounds=self._rounds
+        )
         self.weight_copies = self.factor_copies = 0.5 if self._rounds else 0.0
         try:  # the first kernels are what shows whether the CUDA libraries are all there
             self._cublas = self._load_cublas()
@@ -134,10 +136,10 @@ class CupyBackend(ArrayBackend):
 
     def operand(self, array: Array, out: Array | None = None) -> Array:
         """``array`` as products read it, in ``out`` if it is not the array itself."""
-        if not self._rounds:
+        if not self._rounds or array.dtype == np.uint16:  # the bits of bfloat16
             return array
         if out is None:
-            out = self.empty(array.shape, np.uint16)  # the bits of bfloat16
+            out = self.empty(array.shape, np.uint16)
         self._kernels.round_to_bf16(array, out)
         return out
 

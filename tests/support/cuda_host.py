@@ -52,7 +52,9 @@ def all_sources(dtype: Any) -> list[Source]:
         made.append(sources.round_to_bf16())
     for cell in (*CELLS.values(), ODD):
         trace = CellTrace(cell)
-        made += [f(dtype, cell.name, trace) for f in (sources.forward, sources.backward)]
+        for rounds in (False, True) if dtype == np.float32 else (False,):
+            for step in (sources.forward, sources.backward):
+                made.append(step(dtype, cell.name, trace, rounds=rounds))
     for method in METHODS.values():
         trace = UpdateTrace(method, len(method.slots))
         made.append(sources.update(dtype, method.update.__name__, trace))

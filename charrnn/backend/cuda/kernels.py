@@ -40,8 +40,12 @@ class Kernels:
     ``make(text, name)`` gives the kernel ``name`` of some CUDA C. Nothing here waits for a device.
     """
 
-    def __init__(self, dtype: Any, make: Callable[[str, str], Launch]) -> None:
+    def __init__(
+        self, dtype: Any, make: Callable[[str, str], Launch], *, rounds: bool = False
+    ) -> None:
+        """``rounds``: products are made in bfloat16."""
         self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.rounds = rounds
         self._make = make
         self._kernels: dict[str, Callable[..., Any]] = {
             "scan_forward": self._scan_forward,
@@ -66,7 +70,7 @@ class Kernels:
 
     def prepare(self, cell: Any) -> None:
         """See ``Backend.prepare``."""
-        for _, kernel in self._cell(cell):
+        for _, kernel in self._cell(cell, self.rounds):
             kernel.compile()
 
     def _checked(self, *arrays: Array) -> tuple[Array, ...]:
@@ -80,24 +84,35 @@ class Kernels:
 
     # A scan: a product and one launch a step
 
-    def _made_cell(self, cell: Any) -> tuple[tuple[Source, Launch], tuple[Source, Launch]]:
+    def _made_cell(
+        self, cell: Any, rounds: bool
+    ) -> tuple[tuple[Source, Launch], tuple[Source, Launch]]:
         trace = CellTrace(cell)
-        forward = sources.forward(self.dtype, cell.name, trace)
-        backward = sources.backward(self.dtype, cell.name, trace)
+        forward = sources.forward(self.dtype, cell.name, trace, rounds=rounds)
+        backward = sources.backward(self.dtype, cell.name, trace, rounds=rounds)
         return (forward, self._launch(forward)), (backward, self._launch(backward))
 
     def _scan_forward(
         self, backend: Any, cell: Any, memory: Any, weight: Any, bias: Array, reverse: bool
     ) -> None:
-        step, h, back = self.forward_step(cell, memory, bias), memory.states[0], int(reverse)
-        for t in range(len(h) - 1)[:: -1 if reverse else 1]:
-            backend.linear(h[t + back], weight, memory.recurrent)
+        h, back, rounded = memory.states[0], int(reverse), None
+        steps = range(len(h) - 1)[:: -1 if reverse else 1]
+        if self.rounds:
+            rounded = backend.operand(h[steps[0] + back])
+        step = self.forward_step(cell, memory, bias, rounded)
+        for t in steps:
+            backend.linear(h[t + back] if rounded is None else rounded, weight, memory.recurrent)
             step(t, back)
 
-    def forward_step(self, cell: Any, memory: Any, bias: Array) -> Callable[[int, int], None]:
-        """The pointwise part of a step: from ``t`` and whether time runs backwards, 0 or 1."""
-        (source, launch), _ = self._cell(cell)
-        named = memory._asdict() | {"bias": bias}
+    def forward_step(
+        self, cell: Any, memory: Any, bias: Array, rounded: Array | None = None
+    ) -> Callable[[int, int], None]:
+        """The pointwise part of a step: from ``t`` and whether time runs backwards, 0 or 1.
+
+        The new h goes to ``rounded`` [B, H] as well, in bfloat16.
+        """
+        (source, launch), _ = self._cell(cell, rounded is not None)
+        named = memory._asdict() | {"bias": bias, "rounded": rounded}
         arrays = self._checked(*(named[name] for name in source.arrays))
         grid, sizes = _sizes(memory)
 
@@ -109,9 +124,11 @@ class Kernels:
     def _scan_backward(
         self, backend: Any, cell: Any, memory: Any, weight: Any, dy: Array, reverse: bool
     ) -> None:
-        _, (source, launch) = self._cell(cell)
-        product = memory.scratch[0]
-        named = memory._asdict() | {"product": product}
+        _, (source, launch) = self._cell(cell, self.rounds)
+        product, rounded = memory.scratch[0], None
+        if self.rounds:
+            rounded = backend.empty(memory.recurrent.shape, np.uint16)
+        named = memory._asdict() | {"product": product, "rounded": rounded}
         self._checked(*(named[name] for name in source.arrays if name != "dy"))
         arrays = [(named | {"dy": dy})[name] for name in source.arrays]
         grid, sizes = _sizes(memory)
@@ -122,7 +139,8 @@ class Kernels:
         product.fill(0)
         for t in range(len(dy))[:: 1 if reverse else -1]:
             launch(grid, (THREADS,), (*arrays, t, *sizes, steps, rows))
-            backend.linear_backward(memory.drecurrent[t], weight, product)
+            gradient = memory.drecurrent[t] if rounded is None else rounded
+            backend.linear_backward(gradient, weight, product)
         dh = memory.dstate[0]
         dh += product
 

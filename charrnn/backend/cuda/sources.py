@@ -47,6 +47,16 @@ static __device__ inline real maximum(real a, real b) { return a != a || a >= b 
 static __device__ inline real sign(real a) { return a > 0 ? 1 : a < 0 ? -1 : a; }
 """
 
+#: To the nearest of bfloat16, half way to the even.
+_BF16 = """
+static __device__ inline unsigned short bf16(float x)
+{
+    union { float value; unsigned bits; } number;
+    number.value = x;
+    return x == x ? (number.bits + 0x7fff + (number.bits >> 16 & 1)) >> 16 : 0x7fff;
+}
+"""
+
 _OPERATIONS = {
     "add": "{} + {}",
     "subtract": "{} - {}",
@@ -98,29 +108,36 @@ _PLACES = {
     "dstate": "dstate[({n} * B + b) * H + j]",
     "product": "product[b * H + j]",
     "dy": "dy[t * dy_step + b * dy_row + j]",
+    "rounded": "rounded[(b * {blocks} + {n}) * H + j]",
 }
 _SIZES = ("t", "T", "B", "H", "back")
 
 
-def forward(dtype: np.dtype[Any], name: str, cell: CellTrace) -> Source:
+Factors = list[tuple[str, tuple[int, ...]]]
+
+
+def forward(dtype: np.dtype[Any], name: str, cell: CellTrace, *, rounds: bool = False) -> Source:
     """The pointwise part of step ``t`` for all B sequences and H units.
 
     ``back`` is 1 where time runs backwards, else 0. The bias of the recurrent product is added
-    here, unless it is in the input product already.
+    here, unless it is in the input product already. ``rounds``: what the next recurrent product
+    multiplies goes to ``rounded`` in bfloat16 as well, here h.
     """
-    biased = [] if cell.additive else ["bias"]
-    return _step(dtype, f"{name}_forward", cell, cell.forward, {"recurrent": biased}, _SIZES)
+    added: dict[str, list[str]] = {"recurrent": [] if cell.additive else ["bias"]}
+    factors: Factors = [("state", (0, 0, 0))] if rounds else []
+    return _step(dtype, f"{name}_forward", cell, cell.forward, added, _SIZES, factors)
 
 
-def backward(dtype: np.dtype[Any], name: str, cell: CellTrace) -> Source:
+def backward(dtype: np.dtype[Any], name: str, cell: CellTrace, *, rounds: bool = False) -> Source:
     """Likewise of the way back. ``product`` [B, H] is the step after's part of the gradient of h.
 
     In ``dy``, ``dy_step`` and ``dy_row`` numbers lie from one step and one sequence to the next.
     """
+    numbers = (*_SIZES, "dy_step", "dy_row")
+    gradient = "gates" if cell.additive else "drecurrent"
+    factors: Factors = [(gradient, (0, n)) for n in range(cell.gates)] if rounds else []
     added = {"dstate": ["product"]}
-    return _step(
-        dtype, f"{name}_backward", cell, cell.backward, added, (*_SIZES, "dy_step", "dy_row")
-    )
+    return _step(dtype, f"{name}_backward", cell, cell.backward, added, numbers, factors)
 
 
 def _step(
@@ -130,18 +147,25 @@ def _step(
     changes: dict[tuple[str, Any], Any],
     added: dict[str, list[str]],
     numbers: tuple[str, ...],
+    factors: Factors,
 ) -> Source:
-    """``added``: to what is read of an array (of several states, the first) this comes on top."""
+    """``added``: to what is read of an array (of several states, the first) this comes on top.
+
+    ``factors`` are what is kept in ``rounded`` as well, one block of H after the other.
+    """
 
     def place(array: str, index: tuple[int, ...]) -> str:
         n = index[1] if array in ("gates", "recurrent", "bias", "drecurrent") else index[0]
-        return _PLACES[array].format(gates=cell.gates, saved=cell.saved, n=n)
+        sizes = {"gates": cell.gates, "saved": cell.saved, "blocks": len(factors)}
+        return _PLACES[array].format(n=n, **sizes)
 
     def load(array: str, index: tuple[int, ...]) -> str:
         more = [] if array == "dstate" and index[0] else added.get(array, [])
         return " + ".join(place(a, index) for a in (array, *more))
 
     code = assignments({place(*at): value for at, value in changes.items()}, load)
+    for n, at in enumerate(factors):
+        code += f"\n    {place('rounded', (n,))} = bf16({place(*at)});"
     read, written = {array for array, _ in reads(list(changes.values()))}, {a for a, _ in changes}
     read |= {more for array in read for more in added.get(array, [])}
     arrays = {
@@ -149,11 +173,14 @@ def _step(
         for array, kinds in ((a, {"previous", "state"} if a == "states" else {a}) for a in _ARRAYS)
         if kinds & (read | written)
     }
+    if factors:
+        name, arrays = f"{name}_bf16", arrays | {"rounded": "unsigned short"}
     body = f"""\
     const long long b = blockIdx.x, j = (long long)blockIdx.y * blockDim.x + threadIdx.x;
     if (j >= H) return;
 {code}"""
-    return source(dtype, name, arrays, dict.fromkeys(numbers, "long long"), body)
+    device = _BF16 if factors else ""
+    return source(dtype, name, arrays, dict.fromkeys(numbers, "long long"), body, device)
 
 
 _ARRAYS = ("gates", "recurrent", "bias", "drecurrent", "states", "saved", "dstate", "product", "dy")
@@ -205,14 +232,7 @@ def dropout(dtype: np.dtype[Any]) -> Source:
 
 
 def round_to_bf16() -> Source:
-    """Numbers of single precision to the nearest of bfloat16, half way to the even; their bits."""
+    """Numbers of single precision to bfloat16; what comes out are its bits."""
     arrays = {"x": "const real", "out": "unsigned short"}
-    body = (
-        _EACH
-        + """\
-    union { float value; unsigned bits; } number;
-    number.value = x[i];
-    const unsigned half = 0x7fff + (number.bits >> 16 & 1);
-    out[i] = number.value == number.value ? (number.bits + half) >> 16 : 0x7fff;"""
-    )
-    return source(np.dtype(np.float32), "round_to_bf16", arrays, {"N": "long long"}, body)
+    body, single = _EACH + "    out[i] = bf16(x[i]);", np.dtype(np.float32)
+    return source(single, "round_to_bf16", arrays, {"N": "long long"}, body, _BF16)

@@ -42,7 +42,7 @@ class Learner:
         self.window = self.model.training_window(train.seq_len, train.batch_size)
         self.optimizer = Optimizer(backend, self.model.params, self.window.grads, train)
         captured = backend.deferred and self.window.static
-        self._captured = backend.capture(self._fed_step) if captured else None
+        self._captured = backend.capture(self._take_fed) if captured else None
 
     def start(self, weights: Arrays) -> None:
         """Begin with these, at the beginning of the text."""
@@ -143,7 +143,7 @@ class Learner:
         from zero. On a device that runs beside the host nothing is waited for, and it shows only
         in ``figures``.
         """
-        loss, norm = self._step(*next(self._batches), lr * self.rate_scale)
+        loss, norm = self._take(*next(self._batches), lr * self.rate_scale)
         self.step += 1
         if not self.backend.deferred and not math.isfinite(norm):
             self.bad_steps += 1
@@ -154,8 +154,8 @@ class Learner:
         self._norms.append(norm)
         return True
 
-    def _step(self, ids: Array, targets: Array, lr: float) -> tuple[Any, Any]:
-        """Loss and norm of the gradient of host ids and targets [T, B]."""
+    def _take(self, ids: Array, targets: Array, lr: float) -> tuple[Any, Any]:
+        """A step on host ids and targets [T, B]: its loss, and the norm of the gradient."""
         window, optimizer, seed = self.window, self.optimizer, (self.train.seed, self.step)
         if self._captured is not None:
             window.feed(ids, targets, seed)
@@ -169,8 +169,8 @@ class Learner:
             self.model.refresh()
         return loss, norm
 
-    def _fed_step(self) -> Array:
-        """The same with what was fed: work of the device alone. Loss and norm, [2]."""
+    def _take_fed(self) -> Array:
+        """A step with what was fed: work of the device alone. Loss and norm, [2]."""
         figures = [self.window.compute(), self.optimizer.update()]
         self.model.refresh()
         return self.backend.xp.stack(figures)

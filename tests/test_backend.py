@@ -178,6 +178,22 @@ def test_a_weight_follows_its_array_when_it_is_told_to(backend):
     np.testing.assert_array_equal(backend.to_host(y), [[6, 6]])
 
 
+def test_a_captured_step_does_what_the_step_does(backend):
+    """Each time again, with what is in its arrays then."""
+    x, total = backend.zeros((2,)), backend.zeros((2,))
+
+    def step():
+        nonlocal total
+        total += x
+        return total * 2
+
+    captured = backend.capture(step)
+    for n in range(1, 5):
+        backend.to_device(np.array([n, -n]), out=x)
+        found = backend.to_host(captured())
+        np.testing.assert_array_equal(found, np.array([1, -1]) * n * (n + 1))
+
+
 def test_map_keeps_the_order(backend):
     assert backend.map(lambda n: n * n, range(5)) == [0, 1, 4, 9, 16]
 

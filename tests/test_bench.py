@@ -17,7 +17,6 @@ from tests.bench import encode, gpu, gpu_checks, harness, sample, startup, table
 from tests.bench.__main__ import SUBJECTS
 from tests.bench.harness import QUICK, BenchError, Plan, Shape, call, median_time, take_turns
 from tests.bench.machine import OthersUse, describe, machine
-from tests.bench.ours import write_parameters
 from tests.bench.table import Row, markdown, number, result, tables
 from tests.support.cuda_host import needs_compiler
 from tests.support.fake_cupy import fake_backend
@@ -358,36 +357,6 @@ def test_losses_in_less_than_single_precision_are_near_those_in_it():
     for wrong in (3.1, float("nan")):
         with pytest.raises(BenchError, match="losses differ"):
             agreement("tf32", [4.0, wrong], [4.0, 3.0], "")
-
-
-TINY = Shape("lstm", 2, 8, batch=4, window=20)  # a window of more symbols than there are
-
-
-@needs_compiler
-@pytest.mark.parametrize("word", ["training", "generating"])
-def test_a_case_is_measured_in_every_way(backends, monkeypatch, tmp_path, word):
-    """All but the device is real: ours on the stand-in, PyTorch's on the CPU, without graphs."""
-    pytest.importorskip("torch", reason="PyTorch is not installed (charrnn[torch])")
-    from tests.bench import gpu_rival
-
-    monkeypatch.setattr(gpu_rival, "DEVICE", "cpu")
-    monkeypatch.setattr(gpu_rival, "_captured", lambda step: step)
-    for name, few in {"WARM_UPS": 1, "REPEATS": 2, "LENGTH": 70}.items():
-        monkeypatch.setattr(gpu, name, few)
-    parameters = str(tmp_path / "parameters.npz")
-    write_parameters(TINY.to_dict(), parameters)
-    measure = {"training": gpu.training, "generating": gpu.generating}[word]
-    found = list(measure(backends, TINY, parameters, lambda step: step() is None or 2.0))
-    ways = [f"{p}, {way}" for p in PRECISIONS for way in ("eager", "graph")]
-    assert [r.case.split(": ")[1] for r in found] == ways
-    for r in found:
-        assert r.goal == (20.0 if word == "generating" and "eager" in r.case else 1.0)
-    checks = [r.check for r in found[::2]]
-    if word == "training":
-        assert re.fullmatch(r"losses agree to \de-0[5-9]", checks[0])
-        assert all(re.fullmatch(r"losses within \de-0\d of fp32", c) for c in checks[1:])
-    else:
-        assert checks[0] == "likeliest text is theirs in fp32 for 70 of 70"
 
 
 @needs_compiler

@@ -86,12 +86,15 @@ def test_a_captured_run_is_the_same_to_the_bit(uncaptured, cell, options):
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_a_captured_run_in_less_than_single_precision(uncaptured, precision):
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"tie": True, "embed_size": 6}])
+def test_a_captured_run_in_less_than_single_precision(uncaptured, precision, options):
     """Weights are rounded anew after every update, within the graph."""
-    found = learned(fake_backend(precision=precision), "lstm")
-    for ours, theirs in zip(found, learned(uncaptured(precision=precision), "lstm"), strict=True):
+    found = learned(fake_backend(precision=precision), "gru", **options)
+    expected = learned(uncaptured(precision=precision), "gru", **options)
+    for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert not np.array_equal(found[2], learned(fake_backend(), "lstm")[2])
+    single = learned(fake_backend(), "gru", **options)
+    assert 0 < np.abs(found[0] - single[0]).max() < 0.02
 
 
 @cells

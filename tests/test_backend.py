@@ -15,6 +15,7 @@ from charrnn.sampling import sample_ids
 from charrnn.text import CharVocabulary
 from charrnn.text.tokens import WORDS
 from charrnn.text.words import WordVocabulary
+from tests.support import devices
 from tests.support.cuda_host import COMPILER, NO_COMPILER
 from tests.support.devices import GPU
 from tests.support.fake_cupy import fake_backend
@@ -167,6 +168,21 @@ def test_products_of_a_weight(backend):
         (dbias_added, dstart + dy.sum(axis=0)),
     ):
         np.testing.assert_array_equal(backend.to_host(found), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "precision, least, most", [("fp32", 0, 2e-6), ("tf32", 2e-5, 2e-3), ("bf16", 2e-4, 2e-2)]
+)
+def test_products_on_a_gpu_are_as_exact_as_they_were_asked_for(precision, least, most):
+    """Of many numbers, relative to the largest: no less, and rounded where they should be."""
+    backend = devices.gpu(np.float32, precision)
+    x, w = np.random.default_rng(0).normal(size=(2, 64, 512)).astype(np.float32)
+    weight, out = backend.weight(backend.to_device(w), backward=False), backend.empty((64, 64))
+    backend.linear(backend.to_device(x), weight, out)
+    exact = x.astype(np.float64) @ w.T
+    error = np.abs(backend.to_host(out) - exact).max() / np.abs(exact).max()
+    assert least <= error < most
 
 
 def test_a_weight_follows_its_array_when_it_is_told_to(backend):

@@ -22,7 +22,7 @@ from charrnn.model import Model
 from charrnn.optim import Optimizer, sum_of_squares
 from charrnn.params import initial_values
 from tests.support.cuda_host import HostKernel, needs_compiler
-from tests.support.fake_cupy import fake_backend
+from tests.support.fake_cupy import RawKernel, fake_backend
 from tests.support.kernels import (
     ScanCase,
     assert_close,
@@ -295,6 +295,22 @@ def test_a_kernel_is_made_once_and_only_if_it_is_launched(gpu, monkeypatch):
     for _ in range(2):
         ScanCase.make("gru", 1, 1, 2).run(backend, "gru", reverse=False, strided=False)
     assert made == ["gru_forward", "gru_backward"]
+
+
+def test_the_kernels_of_a_cell_are_compiled_before_the_first_step_and_once(gpu, monkeypatch):
+    """CuPy forgets what it has when it is told to compile again."""
+    compiled: list[str] = []
+    backend, make = gpu(np.float32), RawKernel.__init__
+
+    def spy(kernel: Any, text: str, name: str) -> None:
+        make(kernel, text, name)
+        kernel.compile = lambda: compiled.append(name)
+
+    monkeypatch.setattr(RawKernel, "__init__", spy)
+    LAUNCHES.clear()
+    Model(model_config("gru", layers=3), backend).window(1, 1)
+    assert compiled == ["gru_forward", "gru_backward"]
+    assert LAUNCHES["gru_forward"] == 0
 
 
 def test_what_has_no_kernel_is_the_reference(gpu):

@@ -45,9 +45,10 @@ def why_not(kind: str) -> str:
 
 
 @functools.cache
-def gpu(dtype: Any) -> Backend:
+def gpu(dtype: Any, precision: str = "fp32") -> Backend:
     """The backend of the GPU; made once."""
-    return CupyBackend(dtype=dtype) if kind == "real" else fake_backend(dtype)
+    make = CupyBackend if kind == "real" else fake_backend
+    return make(dtype=dtype, precision=precision)
 
 
 def present() -> AbstractContextManager[Any]:

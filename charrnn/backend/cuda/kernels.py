@@ -60,6 +60,7 @@ class Kernels:
         self.draw = self._draw()
         self._loops: WeakKeyDictionary[Any, GenerationLoop] = WeakKeyDictionary()
         self._cell = functools.cache(self._made_cell)
+        self.prepare: Callable[[Any], None] = functools.cache(self._compile)
 
     def find(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
         """See ``Backend.kernel``."""
@@ -68,7 +69,7 @@ class Kernels:
     def _launch(self, source: Source) -> Launch:
         return self._make(source.text, source.name)
 
-    def prepare(self, cell: Any) -> None:
+    def _compile(self, cell: Any) -> None:
         """See ``Backend.prepare``."""
         for _, kernel in self._cell(cell, self.rounds):
             kernel.compile()

@@ -16,7 +16,7 @@ from charrnn.backend.cupy_backend import CupyBackend
 from charrnn.config import TrainConfig
 from charrnn.learner import Learner
 from charrnn.params import initial_values
-from charrnn.text import TrainingStream
+from charrnn.text.streams import TrainingStream
 from tests.support.cuda_host import needs_compiler
 from tests.support.fake_cupy import fake_backend
 from tests.support.kernels import random

@@ -7,9 +7,8 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,6 +20,9 @@ from charrnn.backend.fused.loop import GenerationLoop
 from charrnn.backend.fused.shape import BLOCK, DEPTH, LINE, ROWS, Shape
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.backend.trace import CellTrace, UpdateTrace
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 def available_threads(group: Path = Path("/sys/fs/cgroup")) -> int:
@@ -121,6 +123,8 @@ class FusedBackend(NumpyBackend):
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor  # loads what one thread does without
+
         # An overflow shows itself as a loss that is not finite; NumPy would warn in each thread.
         quiet = functools.partial(np.seterr, all="ignore")
         return ThreadPoolExecutor(self.threads, "charrnn", initializer=quiet)

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +160,8 @@ def _load(path: Path) -> bytes | None:
 
 def _store(path: Path, code: bytes, announce: Callable[[str], None]) -> None:
     """Write a file for ``_load``, or say why not."""
+    import tempfile  # loads what is not needed once kernels are kept
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

@@ -16,7 +16,7 @@ from charrnn.beginnings import Beginning
 from charrnn.checkpoint import Checkpoint, cannot_resume
 from charrnn.config import SampleConfig
 from charrnn.errors import DivergedError, InputOutputError, OutputError
-from charrnn.evaluation import Scorer, signature
+from charrnn.evaluation import signature
 from charrnn.events import (
     Event,
     Finished,
@@ -42,6 +42,7 @@ from charrnn.runs import RunFolder
 from charrnn.sampling import sample_text
 from charrnn.text.dataset import Dataset
 from charrnn.text.streams import TrainingStream
+from charrnn.validation import Scorer
 
 #: Steps from one ``Step`` event to the next: how often the device is waited for.
 LOG_EVERY = 10

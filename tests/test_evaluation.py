@@ -15,62 +15,16 @@ from hypothesis import strategies as st
 
 from charrnn import __version__, evaluation, scoring, verdicts
 from charrnn.errors import DataError
-from charrnn.evaluation import Evaluator, Judged, Line, Score, Scorer, by_line, signature
+from charrnn.evaluation import Evaluator, Judged, Line, Score, by_line, signature
 from charrnn.model import Model
-from charrnn.params import initial_values, parameter_shapes
+from charrnn.params import parameter_shapes
 from charrnn.text import UNKNOWN, CharVocabulary
 from charrnn.text.segments import lines, segments
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
 from charrnn.verdicts import Verdicts, judge
-from tests.support.devices import host
 from tests.support.stacks import backend_of, cells, exact, model_backends, model_config
-from tests.support.tiny import expected, tiny_model
-
-
-def model_of(backend: str = "numpy", cell: str = "lstm", *, zero: bool = False) -> Model:
-    config = model_config(cell)
-    model = Model(config, exact(backend))
-    if not zero:
-        model.load(initial_values(config, "orthogonal", np.random.default_rng(0)))
-    return model
-
-
-def by_hand(model: Model, ids) -> list[float]:
-    """Symbol by symbol, the plainest way there is."""
-    window = model.window(1, 1)
-    return [
-        float(host(window.losses(ids[t : t + 1, None], ids[t + 1 : t + 2, None]))[0])
-        for t in range(len(ids) - 1)
-    ]
-
-
-@model_backends
-@cells
-@pytest.mark.parametrize("length", [2, 5, 129, 300])
-def test_token_losses_equal_the_plainest_way(backend, cell, length):
-    model, ids = model_of(backend, cell), np.random.default_rng(1).integers(0, 7, size=length)
-    losses = Scorer(model, ids, lanes=1).losses()
-    np.testing.assert_allclose(losses, by_hand(model, ids), rtol=1e-10)
-
-
-@model_backends
-def test_lanes_are_scored_each_from_a_zero_state_in_order(backend):
-    model, ids = model_of(backend), np.random.default_rng(1).integers(0, 7, size=11)
-    expected = by_hand(model, ids[:6]) + by_hand(model, ids[5:])
-    np.testing.assert_allclose(Scorer(model, ids, lanes=2).losses(), expected, rtol=1e-10)
-
-
-@model_backends
-def test_a_scorer_repeats_itself(backend):
-    model, ids = model_of(backend), np.random.default_rng(1).integers(0, 7, size=300)
-    scorer = Scorer(model, ids, lanes=3)
-    np.testing.assert_array_equal(scorer.losses(), scorer.losses())
-
-
-def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
-    losses = Scorer(model_of(zero=True), np.array([1, 2, 3, 4]), lanes=1).losses()
-    np.testing.assert_allclose(np.exp(losses), 7, rtol=1e-12)
+from tests.support.tiny import by_hand, expected, tiny_model
 
 
 def test_score_by_hand():

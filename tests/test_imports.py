@@ -25,7 +25,7 @@ LAYERS = [
     {"network"},
     {"model"},
     {"reading", "scoring"},
-    {"optim", "sampling", "evaluation", "recipe"},
+    {"optim", "sampling", "evaluation", "validation", "recipe"},
     {"preflight", "checkpoint", "provenance", "completion", "comparison"},
     {"learner", "beginnings"},
     {"log"},

@@ -15,12 +15,12 @@ from charrnn.backend.numpy_backend import _free_in_group
 from charrnn.checkpoint import Checkpoint, save
 from charrnn.config import PRECISIONS, ModelConfig, TrainConfig
 from charrnn.errors import MemoryLimitError
-from charrnn.evaluation import Scorer
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS, Optimizer
 from charrnn.params import count, initial_values, parameter_shapes
 from charrnn.preflight import check_memory, layer_table, memory_estimate
 from charrnn.text import CharVocabulary
+from charrnn.validation import Scorer
 from tests.support.cuda_host import needs_compiler
 from tests.support.fake_cupy import fake_backend
 from tests.support.readme import README

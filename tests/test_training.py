@@ -173,7 +173,7 @@ def test_the_vocabulary_is_that_of_the_training_part(run, corpus, tmp_path):
 
 def test_validation_loss_is_that_of_the_saved_model(run, corpus):
     """Scored anew from the checkpoint: what was trained is what was saved."""
-    from charrnn.evaluation import Scorer
+    from charrnn.validation import Scorer
 
     events = run(steps=10, evals=1)
     model = charrnn.load(Path(events[0].run))

@@ -72,6 +72,15 @@ def expected(model: Model, ids: Sequence[int] | Array, side: str = LEFT) -> Arra
     return p.reshape(*given.shape, -1)
 
 
+def by_hand(model: Model, ids: Array) -> list[float]:
+    """The loss of each of ids but the first, symbol by symbol, the plainest way there is."""
+    window = model.window(1, 1)
+    return [
+        float(host(window.losses(ids[t : t + 1, None], ids[t + 1 : t + 2, None]))[0])
+        for t in range(len(ids) - 1)
+    ]
+
+
 def probability(
     model: Model, context: Sequence[int], continuations: Sequence[Sequence[int]], side: str = LEFT
 ) -> Array:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from charrnn import __version__
-from tests.support.shell import ROOT, TALES, charrnn, popen
+from tests.support.shell import PYTHONPATH, TALES, charrnn, popen
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -117,7 +117,7 @@ def test_what_was_not_foreseen_is_one_line_too(monkeypatch):
 
 def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
     charrnn("train", str(TALES), "--hidden", "8", "--steps", "2", cwd=tmp_path)
-    with popen("sample", "--length", "1000000", "--device", "cpu", cwd=tmp_path) as process:
+    with popen("sample", "--length", "1000000", cwd=tmp_path) as process:
         process.stdout.read(10)
         process.stdout.close()
         assert process.wait(30) == -signal.SIGPIPE
@@ -132,7 +132,7 @@ def test_output_that_cannot_be_written(tmp_path):
             cwd=tmp_path,
             stdout=full,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": PYTHONPATH},
         )
     assert found.returncode == 74
     assert b"No space left on device" in found.stderr
@@ -145,7 +145,7 @@ def redirected(cwd: Path, where: str, *arguments: str) -> subprocess.CompletedPr
         ["sh", "-c", line, "sh", *arguments],
         cwd=cwd,
         capture_output=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
     )
 
 

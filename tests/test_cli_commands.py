@@ -17,7 +17,7 @@ import pytest
 from charrnn.cli.progress import Progress
 from charrnn.events import NotSaved, RolledBack, Skipped
 from charrnn.text.tokens import WORDS
-from tests.support.shell import ROOT, TALES, charrnn, on_terminal
+from tests.support.shell import PYTHONPATH, TALES, charrnn, on_terminal
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -324,7 +324,7 @@ def test_model_by_option_and_by_environment(trained, shell, monkeypatch, model):
     found = subprocess.run(
         [sys.executable, "-m", "charrnn", *arguments],
         cwd=trained[0],
-        env=os.environ | {"CHARRNN_MODEL": model, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"CHARRNN_MODEL": model, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         check=True,
@@ -336,7 +336,7 @@ def test_the_option_beats_the_environment(trained):
     found = subprocess.run(
         [sys.executable, "-m", "charrnn", "info", "-m", "checkpoints/tales"],
         cwd=trained[0],
-        env=os.environ | {"CHARRNN_MODEL": "no such model", "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"CHARRNN_MODEL": "no such model", "PYTHONPATH": PYTHONPATH},
         capture_output=True,
     )
     assert found.returncode == 0

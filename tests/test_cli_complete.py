@@ -13,7 +13,7 @@ import pytest
 
 import charrnn as api
 from tests.support.evaluated import LEVELS, save_model
-from tests.support.shell import ROOT, charrnn
+from tests.support.shell import PYTHONPATH, charrnn
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -197,13 +197,13 @@ def test_an_argument_that_is_not_utf8_does_no_harm(complete):
 
 def serve(folder, *arguments) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "charrnn", "complete", "--device", "cpu", *arguments],
+        [sys.executable, "-m", "charrnn", "complete", *arguments],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
     )
 
 

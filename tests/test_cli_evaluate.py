@@ -22,7 +22,7 @@ import charrnn as api
 from tests.golden.make_eval import FILE, answer
 from tests.support.evaluated import LEVELS, ONE, TWO, make_folder, read_json, squeezed
 from tests.support.readme import program
-from tests.support.shell import ROOT, charrnn, on_terminal, popen
+from tests.support.shell import PYTHONPATH, charrnn, on_terminal, popen
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -554,7 +554,7 @@ def test_a_damaged_checkpoint_is_refused(evaluate, folder):
 
 def test_a_reader_that_has_enough_ends_it_quietly(folder):
     (folder / "long.txt").write_text(TWO * 500, encoding="utf-8")
-    with popen("eval", "--per", "token", "long.txt", "--device", "cpu", cwd=folder) as process:
+    with popen("eval", "--per", "token", "long.txt", cwd=folder) as process:
         assert process.stdout.readline().startswith(b'{"record": "model"')
         process.stdout.close()
         assert process.wait(30) == -signal.SIGPIPE
@@ -612,7 +612,7 @@ def test_it_runs_as_a_module_with_the_model_of_the_environment(folder, evaluate,
         cwd=tmp_path,
         input=ONE.encode(),
         env=os.environ
-        | {"CHARRNN_MODEL": str(folder / "checkpoints/tiny"), "PYTHONPATH": str(ROOT)},
+        | {"CHARRNN_MODEL": str(folder / "checkpoints/tiny"), "PYTHONPATH": PYTHONPATH},
         capture_output=True,
     )
     assert (found.returncode, found.stderr) == (0, b"")

@@ -23,7 +23,7 @@ from charrnn.config import ModelConfig
 from charrnn.params import initial_values
 from charrnn.text.tokens import PRETOKENIZED, WORDS
 from charrnn.text.words import WordVocabulary
-from tests.support.shell import ROOT, charrnn
+from tests.support.shell import PYTHONPATH, charrnn
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -51,7 +51,7 @@ class Terminal:
             stdout=follower,
             stderr=follower,
             start_new_session=True,
-            env=kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | environment,
+            env=kept | {"PYTHONPATH": PYTHONPATH, "TERM": "xterm-256color"} | environment,
         )
         os.close(follower)
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.support.readme import BLOCKS, README, program
-from tests.support.shell import ROOT, TALES, charrnn
+from tests.support.shell import PYTHONPATH, ROOT, TALES, charrnn
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "corpora/README.md", "checkpoints/README.md"]
 
@@ -50,7 +50,7 @@ def test_commands_work(folder, command):
     subprocess.run(
         ["bash", "-o", "pipefail", "-c", quick],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
         check=True,
         capture_output=True,
         timeout=60,

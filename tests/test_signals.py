@@ -21,7 +21,7 @@ from charrnn.checkpoint import load
 from charrnn.cli.console import one_line
 from charrnn.cli.train import resume_command
 from charrnn.runs import list_steps
-from tests.support.shell import ROOT, TALES, Process, charrnn, popen
+from tests.support.shell import PYTHONPATH, TALES, Process, charrnn, popen
 
 LONG = ("train", str(TALES), "--hidden", "16", "--minutes", "5", "-o", "run")
 
@@ -99,7 +99,7 @@ def test_a_run_whose_terminal_goes_saves_and_dies_of_it(tmp_path):
         fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
 
     command = [sys.executable, "-m", "charrnn", *LONG]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    environment = os.environ | {"PYTHONPATH": PYTHONPATH, "TERM": "xterm"}
     terminal = {"stdin": follower, "stdout": follower, "stderr": follower}
     with Process(
         command, cwd=tmp_path, env=environment, preexec_fn=own_terminal, **terminal

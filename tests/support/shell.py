@@ -22,6 +22,9 @@ from charrnn.cli import main
 ROOT = Path(__file__).parents[2]
 TALES = ROOT / "corpora" / "tales.txt"
 
+#: ``PYTHONPATH`` of processes that tests start.
+PYTHONPATH = os.pathsep.join([str(ROOT / "tests" / "support" / "child"), str(ROOT)])
+
 
 @dataclass(frozen=True)
 class Result:
@@ -90,7 +93,7 @@ def popen(
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": PYTHONPATH},
         )
     finally:
         for number, handler in before.items():
@@ -117,7 +120,7 @@ def on_terminal(
         stdin=follower,
         stdout=stdout or follower,
         stderr=follower,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"} | environment,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH, "TERM": "xterm-256color"} | environment,
     )
     os.close(follower)
     received = b""

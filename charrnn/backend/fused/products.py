@@ -28,6 +28,9 @@ def build(module: ir.Module, shape: Shape) -> None:
     _gradient(module, shape, rows)
 
 
+#: Rows of the right operand by which it is asked for before it is used.
+AHEAD = 16
+
 _TILE = "a b init c", "a_row a_depth b_row init_row c_row depth columns"
 
 
@@ -49,6 +52,8 @@ def _tile(module: ir.Module, shape: Shape, rows: int) -> Any:
 
         def step(d: Value, part: int) -> None:
             right = [(b + d * b_row + v * width).vector() for v in vectors]
+            for v in vectors:
+                k.prefetch(b + (d + AHEAD) * b_row + v * width)
             for row in range(rows):
                 left = k.splat((a + d * a_depth + a_row * row).load())
                 for v in vectors:

@@ -138,10 +138,17 @@ def test_compiled_kernels_are_loaded_without_what_makes_them():
     "code, absent",
     [
         ("import charrnn", ["cupy", "llvmlite", "rich", "numpy", "typer"]),
-        ("import charrnn.cli", ["cupy", "llvmlite", "numpy", "rich", "tqdm"]),
+        (
+            "import charrnn.cli; charrnn.cli.app([])",
+            ["cupy", "llvmlite", "numpy", "rich", "tqdm"],
+        ),
+        (
+            "import charrnn.cli; charrnn.cli.app(['-h', 'info'])",
+            ["charrnn.cli.train", "charrnn.cli.complete", "charrnn.cli.evaluate"],
+        ),
         (
             "import charrnn.api",
-            ["cupy", "llvmlite", "rich", "typer", "tqdm", "psutil", "charrnn.training"],
+            ["cupy", "llvmlite", "rich", "typer", "tqdm", "psutil", "charrnn.training", "tempfile"],
         ),
     ],
 )

@@ -42,7 +42,8 @@ WIKITEXT = "WIKITEXT2"
 
 #: Options of the models, and of a model of words that is only as large as a keyboard's.
 WORD_MODEL = "--level word --bidirectional"
-CHAR_MODEL = "--bidirectional --layers 2 --hidden 256 --dropout 0.3 --minutes 2"
+CHAR_MODEL = "--bidirectional --layers 1 --hidden 256 --dropout 0.3 --minutes 2"
+LARGE_CHAR_MODEL = "--layers 2 --hidden 256 --dropout 0.3 --minutes 2"
 WIKI_MODEL = (
     "--level word --layers 2 --hidden 200 --dropout 0.4 --batch-size 20 --seq-len 35 "
     "--optimizer sgd --momentum 0 --lr 20 --clip 0.25 --minutes 2"
@@ -66,6 +67,7 @@ def measure(plan: Plan, model: Path | None = None) -> Rows:
             made = trained(plan, MESSAGES, Path(folder) / level, options)
             yield from _messages(plan, level, made)
         yield from _keyboard(plan)
+        yield _large(plan, trained(plan, MESSAGES, Path(folder) / "large", LARGE_CHAR_MODEL))
         if corpus:
             yield from _wikitext(plan, Path(corpus), None, Path(folder))
         else:
@@ -87,7 +89,7 @@ def held_out(text: Path) -> list[str]:
 
 def _messages(plan: Plan, level: str, run: Path) -> Rows:
     lm = LanguageModel.load(run, "cpu")
-    lines = held_out(MESSAGES)[: 20 if plan.patience == 0 else {"word": 400, "char": 200}[level]]
+    lines = held_out(MESSAGES)[: 20 if plan.patience == 0 else None]
     name = f"messages, {level}"
     alone = Completer(single_threaded(lm.config, lm.checkpoint.weights), lm.vocabulary)
     texts = [[line] for line in lines]
@@ -99,7 +101,6 @@ def _messages(plan: Plan, level: str, run: Path) -> Rows:
         yield from _typing(name, typing, simulate(texts, rival, WORDS), goal=1.0)
     else:
         yield from _typing(name, typing, None, goal=0.0)
-        yield _latency("2x256, characters", typing, 20.0)
     yield from _blanks(name, lm, lines)
     yield _cold(plan, level, run)
 
@@ -207,6 +208,14 @@ def _keyboard(plan: Plan) -> Rows:
         simulate([[line] for line in lines], suggester(completer), WORDS),
         5.0,
     )
+
+
+def _large(plan: Plan, run: Path) -> Row:
+    """Of characters it does: the less it is sure of, the more has to be looked at."""
+    lm = LanguageModel.load(run, "cpu")
+    completer = Completer(single_threaded(lm.config, lm.checkpoint.weights), lm.vocabulary)
+    texts = [[line] for line in held_out(MESSAGES)[: 10 if plan.patience == 0 else 200]]
+    return _latency("2x256, characters", simulate(texts, suggester(completer), WORDS), 20.0)
 
 
 def single_threaded(config: ModelConfig, values: dict[str, np.ndarray]) -> Model:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """The command line."""
-    gc.set_threshold(50_000)  # loading makes many objects; to look for waste in them takes 10 ms
+    gc.set_threshold(200_000)  # loading makes many objects; to look for waste in them takes 10 ms
     from charrnn.cli import main as run
 
     run()

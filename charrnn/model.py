@@ -43,7 +43,12 @@ class Model:
 
     def refresh(self) -> None:
         """Take over a change of ``params``."""
-        self.backend.map(lambda weight: weight.refresh(), self.weights.values())
+        weights = self.weights.values()
+        if self.learns:
+            self.backend.map(lambda weight: weight.refresh(), weights)
+            return
+        for weight in weights:  # once: threads would take longer to begin
+            weight.refresh()
 
     def window(self, seq_len: int, batch: int, side: str = LEFT) -> Window:
         """A window to predict with: from the left, or texts that are given from their end on."""

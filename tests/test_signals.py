@@ -72,22 +72,36 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
         until(process, training(tmp_path))
         process.send_signal(signal.SIGINT)
         until(process, (tmp_path / "saving").exists)
+        time.sleep(0.25)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
-def test_what_comes_twice_of_itself_does_not_end_it_before_it_has_saved(tmp_path, second):
-    """As timeout and a terminal that closes send them."""
-    with popen(*LONG, cwd=tmp_path) as process:
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGTERM, signal.SIGHUP),
+        (signal.SIGINT, signal.SIGINT),
+    ],
+)
+def test_what_comes_twice_of_itself_does_not_end_it_before_it_has_saved(tmp_path, first, second):
+    """As timeout and a terminal that closes send them; here the disk takes its time."""
+    script = (
+        "import os, sys, time; from charrnn.cli import main; replace = os.replace\n"
+        "def slowly(*names): time.sleep(0.1); replace(*names)\n"
+        "os.replace = slowly; main(sys.argv[1:])"
+    )
+    with popen(*LONG, cwd=tmp_path, script=script) as process:
         until(process, training(tmp_path))
-        for number in (signal.SIGTERM, second):
+        for number in (first, second):
             process.send_signal(number)
-            time.sleep(0.001)
-        process.communicate(timeout=30)
-    assert process.returncode in (-signal.SIGTERM, -second)
-    assert list_steps(tmp_path / "run")
+            time.sleep(0.01)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode in (-first, -second)
+    [step] = re.findall(r"stopped at step (\d+); go on with: ", err.decode())
+    assert load(list_steps(tmp_path / "run")[-1]).counters["step"] == int(step)
 
 
 def test_a_run_whose_terminal_goes_saves_and_dies_of_it(tmp_path):

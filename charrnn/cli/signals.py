@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -12,21 +13,23 @@ from typing import Any, Self
 from charrnn.events import Requests
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TOGETHER = 0.2  # seconds in which nobody types Ctrl-C twice
 
 
 class Signals:
     """While entered, SIGUSR1 asks a run to save and go on, and those that end a process to stop.
 
     They are caught from when ``catch_ends`` is called; a SIGINT after the first of them ends the
-    run at once. (Others come twice of themselves: from the shell and the terminal, or to a process
-    and its group.) A signal that is ignored stays so, as ``nohup`` and a shell's background jobs
-    want it.
+    run at once, but not just after: signals may come twice of themselves, from the shell and the
+    terminal, or to a process and its group, as those of ``timeout``. A signal that is ignored stays
+    so, as ``nohup`` and a shell's background jobs want it.
     """
 
     def __init__(self) -> None:
         self.requests = Requests()
         self.stopped_by = 0
         """The number of the signal that was the first to come."""
+        self._stopped_at = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -50,10 +53,11 @@ class Signals:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopped_by:
-            if number == signal.SIGINT:
+            if number == signal.SIGINT and time.monotonic() - self._stopped_at > _TOGETHER:
                 end_by(number)
             return
         self.stopped_by, self.requests.stop = number, True
+        self._stopped_at = time.monotonic()
         with contextlib.suppress(OSError):  # a handler must not use what it may have interrupted
             os.write(2, b"\ncharrnn: finishing this step, saving; Ctrl-C ends it at once\n")
 

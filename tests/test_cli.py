@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from charrnn import __version__
+from charrnn.cli import COMMANDS
 from tests.support.shell import PYTHONPATH, TALES, charrnn, popen
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -147,6 +148,12 @@ def redirected(cwd: Path, where: str, *arguments: str) -> subprocess.CompletedPr
         capture_output=True,
         env=os.environ | {"PYTHONPATH": PYTHONPATH},
     )
+
+
+def test_help_is_of_all_commands_whatever_follows():
+    found = charrnn("--help", "train")
+    assert (found.code, found.out) == (0, charrnn("--help").out)
+    assert all(f"\n  {name} " in found.out for name in COMMANDS)
 
 
 @pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])

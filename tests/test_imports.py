@@ -143,7 +143,7 @@ def test_compiled_kernels_are_loaded_without_what_makes_them():
             ["cupy", "llvmlite", "numpy", "rich", "tqdm"],
         ),
         (
-            "import charrnn.cli; charrnn.cli.app(['-h', 'info'])",
+            "import charrnn.cli; charrnn.cli.app(['--debug', 'info', 'train'])",
             ["charrnn.cli.train", "charrnn.cli.complete", "charrnn.cli.evaluate"],
         ),
         (

@@ -6,9 +6,6 @@ The mathematics of the layers is checked on them elsewhere; here it is shapes, v
 from __future__ import annotations
 
 import ast
-import os
-import stat
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.backend import NumpyBackend, select_backend
-from charrnn.backend.fused import FusedBackend, jit
+from charrnn.backend import NumpyBackend
+from charrnn.backend.fused import FusedBackend
 from charrnn.backend.fused.backend import available_threads
 from charrnn.backend.fused.loop import GenerationLoop
 from charrnn.backend.fused.shape import Shape
@@ -34,7 +31,6 @@ from tests.support.kernels import (
     METHODS,
     ODD,
     ScanCase,
-    UpdateCase,
     assert_close,
     check_a_cell_nobody_has_seen_before,
     check_cross_entropy,
@@ -546,176 +542,7 @@ def test_nan_is_not_lost_in_it(monkeypatch, dtype, place):
         np.testing.assert_array_equal(np.isnan(value), np.isnan(expected[name]), err_msg=name)
 
 
-# Compiled code on disk
-
-_ADD = """
-define void @add(ptr %place, i64 %number) {
-  %before = load i64, ptr %place
-  %after = add i64 %before, %number
-  store i64 %after, ptr %place
-  ret void
-}
-"""
-
-
-class Kept:
-    """A small module under a cache folder; counts how often it is announced and compiled."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.announced: list[str] = []
-        self.built = 0
-        self.monkeypatch = monkeypatch
-
-    def check(self) -> None:
-        """Load it as a new process would, and see that it works."""
-        self.monkeypatch.setattr(jit, "_linked", _Forgetful())
-
-        def build() -> str:
-            self.built += 1
-            return _ADD
-
-        announce = self.announced.append
-        functions = jit.functions("small", {"add": 2}, build, "test", announce, {})
-        total = np.array([40])
-        functions["add"](total.ctypes.data, 2)
-        assert total == [42]
-
-
-class _Forgetful(dict[Any, Any]):
-    """Modules in memory, numbered on from those of before so that no two have the same name."""
-
-    count = 10_000
-
-    def __len__(self) -> int:
-        type(self).count += 1
-        return self.count
-
-
-@pytest.fixture
-def kept(monkeypatch) -> Kept:
-    return Kept(monkeypatch)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """A cache folder that does not exist yet."""
-    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "kernels"))
-    return tmp_path / "kernels"
-
-
-def test_code_is_compiled_once_and_then_read(folder, kept):
-    kept.check()
-    kept.check()
-    assert kept.announced == [f"compiling kernels for this processor, kept in {folder}"]
-    assert kept.built == 1
-    [path] = folder.iterdir()  # and no temporary file
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(path.read_bytes()[:-1]),
-        lambda path: path.write_bytes(path.read_bytes() + b"\0"),
-        flip,
-        lambda path: path.chmod(0o620),
-        lambda path: path.chmod(0o602),
-        lambda path: path.unlink(),
-        pytest.param(
-            lambda path: os.chown(path, 12345, -1),
-            marks=pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away"),
-        ),
-    ],
-    ids=["empty", "short", "long", "flipped", "group-writable", "writable", "gone", "foreign"],
-)
-def test_code_that_is_not_ours_whole_is_made_anew(folder, kept, spoil):
-    kept.check()
-    [path] = folder.iterdir()
-    good = path.read_bytes()
-    spoil(path)
-    kept.check()
-    assert (len(kept.announced), kept.built) == (2, 2)
-    assert [path.read_bytes() for path in folder.iterdir()] == [good]
-    kept.check()
-    assert kept.built == 2
-
-
-def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path, monkeypatch, kept):
-    (tmp_path / "file").write_text("")
-    place = tmp_path / "file" / "kernels"
-    monkeypatch.setenv("CHARRNN_CACHE", str(place))
-    kept.check()
-    assert kept.announced[1] == (
-        f"kernels cannot be kept in {place}: Not a directory; set CHARRNN_CACHE"
-    )
-    kept.check()
-    assert kept.built == 2
-
-
-@pytest.mark.parametrize("name", ["CHARRNN_CACHE", "XDG_CACHE_HOME"])
-def test_without_an_absolute_folder_nothing_is_kept(tmp_path, monkeypatch, kept, name):
-    """As for a user without a home, whose ``~`` means nothing."""
-    monkeypatch.setenv("CHARRNN_CACHE", "")
-    monkeypatch.setenv(name, "~/kernels")
-    monkeypatch.chdir(tmp_path)
-    kept.check()
-    assert kept.announced == ["compiling kernels for this processor"]
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
-def test_a_write_that_fails_leaves_nothing(folder, monkeypatch, kept, error):
-    def fail(*arguments: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(os, "replace", fail)
-    if isinstance(error, KeyboardInterrupt):
-        with pytest.raises(KeyboardInterrupt):
-            kept.check()
-    else:
-        kept.check()
-    assert list(folder.iterdir()) == []
-
-
-def test_other_sources_are_other_code(folder, monkeypatch, kept):
-    kept.check()
-    monkeypatch.setattr(jit, "_surroundings", lambda: b"as if a file of the folder had changed")
-    kept.check()
-    assert kept.built == 2
-    assert len(list(folder.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    "variables, expected",
-    [
-        ({"CHARRNN_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
-        ({"CHARRNN_CACHE": "", "XDG_CACHE_HOME": "/b"}, "/b/charrnn"),
-        ({"CHARRNN_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/charrnn"),
-    ],
-)
-def test_where_code_is_kept(monkeypatch, variables, expected):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert jit.cache_folder() == Path(expected)
-
-
-def test_a_backend_announces_once_what_it_compiles_and_another_nothing(folder, monkeypatch):
-    announced: list[str] = []
-    monkeypatch.setattr(jit, "_linked", _Forgetful())
-    for _ in range(2):
-        backend, _ = select_backend("cpu", 1, announced.append)
-        case = ScanCase.make("rnn_relu", 1, 1, 1)
-        case.run(backend, "rnn_relu", reverse=False, strided=False)
-        UpdateCase.make("sgd", np.float32, 1).run(backend, "sgd")
-        assert announced == [f"compiling kernels for this processor, kept in {folder}"]
+# The backend
 
 
 @dtypes
@@ -737,17 +564,6 @@ def test_arrays_of_another_kind_are_refused():
         backend.kernel("sum_of_squares", sum_of_squares)(np, np.ones(8)[::2])
 
 
-def test_a_compiler_that_fails_is_told_and_numpy_does_the_work(folder, monkeypatch):
-    def fail(*arguments: Any) -> None:
-        raise RuntimeError("no executable memory\nmore")
-
-    monkeypatch.setattr(jit, "_linked", _Forgetful())
-    monkeypatch.setattr(jit, "_link", fail)
-    backend, note = select_backend("cpu")
-    assert type(backend) is NumpyBackend
-    assert note.endswith("no compiled kernels: no executable memory")
-
-
 @pytest.mark.parametrize(
     "quota, threads", [("150000 100000", 2), ("10000 100000", 1), ("max 100000", None)]
 )
@@ -755,24 +571,6 @@ def test_a_containers_share_of_the_processors_counts(tmp_path, quota, threads):
     (tmp_path / "cpu.max").write_text(quota)
     whole = available_threads(tmp_path / "none")
     assert available_threads(tmp_path) == (whole if threads is None else min(threads, whole))
-
-
-def test_code_goes_from_process_to_process(folder):
-    """What one has compiled works in another, which compiles nothing."""
-    code = """if True:
-        import numpy as np
-        from charrnn.backend.fused import FusedBackend
-        backend = FusedBackend(np.float32, 1, lambda message: print("compiles"))
-        weight = backend.weight(np.full((2, 3), 2, np.float32), backward=False)
-        out = np.empty((1, 2), np.float32)
-        backend.linear(np.ones((1, 3), np.float32), weight, out)
-        print(out)
-    """
-    found = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert [f.stdout for f in found] == ["compiles\n[[6. 6.]]\n", "[[6. 6.]]\n"]
 
 
 @pytest.mark.parametrize(
@@ -784,7 +582,7 @@ def test_processors_with_other_registers(monkeypatch, dtype, size, registers):
     """The kernels that they would get, on this one: some of the tests above, once more."""
     width = size // np.dtype(dtype).itemsize
     shape = Shape(np.dtype(dtype), width, min(width, registers // 2 - 2), 2)
-    monkeypatch.setattr(Shape, "of_host", classmethod(lambda cls, dtype: shape))
+    monkeypatch.setattr(Shape, "of_host", classmethod(lambda cls, host, dtype: shape))
     backend = FusedBackend(dtype, 1)
     assert backend.shape is shape
     monkeypatch.setitem(globals(), "fused", lambda *arguments: backend)

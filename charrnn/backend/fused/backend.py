@@ -66,8 +66,9 @@ class FusedBackend(NumpyBackend):
     ) -> None:
         super().__init__(dtype)
         self.threads = threads or available_threads()
-        self.shape = Shape.of_host(self.dtype)
-        self.kernels = f"{jit.processor()}, {8 * self.shape.width * self.dtype.itemsize} bits"
+        host = jit.host()
+        self.shape = Shape.of_host(host, self.dtype)
+        self.kernels = f"{host.name}, {8 * self.shape.width * self.dtype.itemsize} bits"
         self.announce = functools.cache(announce)  # once, however many modules there are
         self._modules: dict[tuple[str, Any], dict[str, Function]] = {}
         self._loops: WeakKeyDictionary[Any, GenerationLoop] = WeakKeyDictionary()

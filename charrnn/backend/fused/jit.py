@@ -5,17 +5,21 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
+import llvmlite
 import numpy as np
 
 from charrnn import __version__
+from charrnn.backend.fused import linker
+from charrnn.backend.fused.shape import Host
 
 #: A compiled function of addresses and integers: from ctypes, so that while it runs Python's
 #: other threads may.
@@ -30,41 +34,42 @@ def address(array: np.ndarray[Any, Any]) -> int:
     return place
 
 
-def processor() -> str:
-    """LLVM's name for the processor at hand."""
-    name: str = llvm.get_host_cpu_name()
-    return name
-
-
 @functools.cache
-def _machine() -> Any:
-    """LLVM's view of this processor."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
-    flags = features.flatten()
-    if features.get("avx512f"):
-        flags += ",-prefer-256-bit"  # or some processors would halve the kernels' vectors
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=flags, opt=3, jit=True
-    )
-
-
-@functools.cache
-def _engine() -> Any:
-    return llvm.create_lljit_compiler(_machine())
-
-
-@functools.cache
-def _surroundings() -> bytes:
-    """A digest of all that compiled code depends on, but for the kernel itself."""
-    digest = hashlib.sha256()
+def _sources() -> bytes:
+    """A digest of all that compiled code depends on, but for the processor and the module."""
+    digest = hashlib.sha256(repr((__version__, llvmlite.__version__, sys.platform)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    host = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
-    versions = (__version__, llvm.llvm_version_info, llvm.get_default_triple())
-    digest.update(repr((host, versions)).encode())
     return digest.digest()
+
+
+@functools.cache
+def host() -> Host:
+    """The processor at hand, as LLVM sees it: one that was seen before without loading LLVM."""
+    known, folder = known_to_the_system(), cache_folder()
+    digest = hashlib.sha256(_sources() + repr(known).encode()).hexdigest()
+    place = folder / f"host-{digest[:32]}" if known and folder else None
+    found = _load(place) if place else None
+    if found is not None:
+        return Host(*found.decode().split())
+    from charrnn.backend.fused import compiler
+
+    seen = compiler.host()
+    if place:
+        _store(place, " ".join(seen).encode(), lambda message: None)  # the kernels will say so
+    return seen
+
+
+def known_to_the_system(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """What Linux says of the first x86 processor, less its clock; elsewhere nothing."""
+    try:
+        with cpuinfo.open() as file:
+            lines = [line.partition(":") for line in itertools.takewhile(str.strip, file)]
+    except (OSError, ValueError):
+        return []
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    names = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+    return [found[name] for name in names] if found.keys() >= set(names) else []
 
 
 def functions(
@@ -82,32 +87,33 @@ def functions(
     before a compilation, which takes about a second. ``imports`` are functions of other modules
     that it calls.
     """
-    digest = hashlib.sha256(_surroundings() + repr((name, identity)).encode()).hexdigest()
+    digest = hashlib.sha256(_sources() + repr((host(), name, identity)).encode()).hexdigest()
     places = {n: ctypes.cast(f, ctypes.c_void_p).value or 0 for n, f in imports.items()}
     key = (digest, *places.values())
     with _linking:
         if key not in _linked:
             code = _code(f"{name}-{digest[:32]}.o", build, announce)
             _linked[key] = _link(f"{name}-{len(_linked)}", code, list(signatures), places)
-        tracker = _linked[key]
+        addresses = _linked[key]
     return {
-        function: ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(tracker[function])
+        function: ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(addresses[function])
         for function, count in signatures.items()
     }
 
 
-#: Modules that are in memory, with the trackers that keep them there.
+#: Addresses of the functions of modules that are in memory; LLVM's keep them there.
 _linked: dict[Any, Any] = {}
 _linking = threading.Lock()
 
 
 def _link(library: str, code: bytes, names: list[str], imports: dict[str, int]) -> Any:
-    builder = llvm.JITLibraryBuilder().add_object_img(code)
-    for name in names:
-        builder.export_symbol(name)
-    for name, place in imports.items():
-        builder.import_symbol(name, place)
-    return builder.add_current_process().link(_engine(), library)
+    """Addresses of a module's functions, by name."""
+    found = linker.link(code, imports)
+    if found is None:
+        from charrnn.backend.fused import compiler
+
+        return compiler.link(library, code, names, imports)
+    return found
 
 
 def _code(name: str, build: Callable[[], str], announce: Callable[[str], None]) -> bytes:
@@ -116,19 +122,11 @@ def _code(name: str, build: Callable[[], str], announce: Callable[[str], None]) 
     code = _load(folder / name) if folder else None
     if code is None:
         announce("compiling kernels for this processor" + (f", kept in {folder}" if folder else ""))
-        code = _compiled(build())
+        from charrnn.backend.fused import compiler
+
+        code = compiler.compiled(build())
         if folder:
             _store(folder / name, code, announce)
-    return code
-
-
-def _compiled(text: str) -> bytes:
-    module = llvm.parse_assembly(text)
-    module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    builder = llvm.create_pass_builder(_machine(), options)
-    builder.getModulePassManager().run(module, builder)
-    code: bytes = _machine().emit_object(module)
     return code
 
 

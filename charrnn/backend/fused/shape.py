@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 
 #: Depth, and rows and columns of the result, of the blocks that ``products.py`` cuts operands to:
@@ -14,6 +13,17 @@ DEPTH, ROWS, COLUMNS = 256, 448, 1024
 BLOCK = 2**17
 #: Bytes of a line of the cache, which is also the largest vector.
 LINE = 64
+
+
+class Host(NamedTuple):
+    """A processor, as LLVM knows it."""
+
+    name: str
+    features: str
+    """Separated by commas, each behind a + or a -."""
+
+    def has(self, feature: str) -> bool:
+        return f"+{feature}" in self.features.split(",")
 
 
 class Shape(NamedTuple):
@@ -33,12 +43,11 @@ class Shape(NamedTuple):
         return self.width * self.vectors
 
     @classmethod
-    def of_host(cls, dtype: np.dtype[Any]) -> Shape:
+    def of_host(cls, host: Host, dtype: np.dtype[Any]) -> Shape:
         """The one for this processor."""
-        features = llvm.get_host_cpu_features()
-        if features.get("avx512f"):
+        if host.has("avx512f"):
             size, registers = 64, 32
-        elif features.get("avx"):
+        elif host.has("avx"):
             size, registers = 32, 16
         else:  # SSE, and ARM's NEON
             size, registers = 16, 16

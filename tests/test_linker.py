@@ -1,0 +1,154 @@
+"""Code laid into memory without LLVM: as LLVM's own linker does it, or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn.backend.fused import compiler, linker
+
+#: A constant, a table of addresses, functions of its own, of the C library and of another module.
+_MODULE = """
+@names = internal constant [2 x ptr] [ptr @one, ptr @two]
+@weights = internal constant [4 x double] [double 1.5, double 2.5, double 3.5, double 4.5], align 64
+
+declare double @log(double)
+declare void @elsewhere(i64, i64)
+
+define internal double @one() noinline optnone { ret double 1.25 }
+define internal double @two() noinline optnone { ret double 2.25 }
+
+define void @weigh(i64 %place, i64 %index) {
+  %to = inttoptr i64 %place to ptr
+  %at = getelementptr [4 x double], ptr @weights, i64 0, i64 %index
+  %weight = load double, ptr %at
+  %half = and i64 %index, 1
+  %slot = getelementptr [2 x ptr], ptr @names, i64 0, i64 %half
+  %function = load ptr, ptr %slot
+  %part = call double %function()
+  %logarithm = call double @log(double %weight)
+  %sum = fadd double %part, %logarithm
+  store double %sum, ptr %to
+  ret void
+}
+
+define void @pass_on(i64 %place, i64 %index) {
+  %next = add i64 %index, 1
+  call void @elsewhere(i64 %place, i64 %next)
+  ret void
+}
+"""
+_TWO = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+
+only_elf = pytest.mark.skipif(
+    not compiler.compiled(_MODULE).startswith(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\1\0\x3e\0"),
+    reason="object files are of another form on this machine",
+)
+
+
+@pytest.fixture(scope="module")
+def code() -> bytes:
+    return compiler.compiled(_MODULE)
+
+
+@pytest.fixture
+def told() -> list[tuple[int, int]]:
+    return []
+
+
+@pytest.fixture
+def elsewhere(told) -> Any:
+    """A function for the module to call."""
+    return _TWO(lambda *arguments: told.append(arguments))
+
+
+def place_of(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+@pytest.mark.parametrize("by", ["us", "LLVM"])
+@only_elf
+def test_functions_find_their_constants_and_each_other(code, told, elsewhere, by):
+    imports = {"elsewhere": place_of(elsewhere)}
+    names = ["weigh", "pass_on"]
+    found = (
+        linker.link(code, imports) if by == "us" else compiler.link("linked", code, names, imports)
+    )
+    assert found is not None
+    weigh, pass_on = (_TWO(found[name]) for name in names)
+    result = np.zeros(1)
+    for index, weight in enumerate([1.5, 2.5, 3.5, 4.5]):
+        weigh(result.ctypes.data, index)
+        assert result[0] == 1.25 + index % 2 + math.log(weight)
+    pass_on(7, 41)
+    assert told == [(7, 42)]
+
+
+@only_elf
+def test_code_in_memory_cannot_be_changed(code, elsewhere):
+    found = linker.link(code, {"elsewhere": place_of(elsewhere)})
+    assert found is not None
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        bounds, rights = line.split()[:2]
+        start, end = (int(bound, 16) for bound in bounds.split("-"))
+        if start <= found["weigh"] < end:
+            assert rights == "r-xp"
+            return
+    pytest.fail("not in memory")
+
+
+def changed(code: bytes, form: str, place: int, value: int) -> bytes:
+    content = bytearray(code)
+    struct.pack_into(form, content, place, value)
+    return bytes(content)
+
+
+def relocation(code: bytes) -> int:
+    """Where the first of the code's relocations is."""
+    (table,), (count,) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<H", code, 60)
+    sections = [
+        linker.Section(*s) for s in struct.iter_unpack("<IIQQQQIIQQ", code[table:][: 64 * count])
+    ]
+    return next(s.offset for s in sections if s.kind == 4 and sections[s.info].kind == 1)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda code: b"\xcf\xfa\xed\xfe" + code[4:],
+        lambda code: changed(code, "<B", 4, 1),
+        lambda code: changed(code, "<H", 16, 3),
+        lambda code: changed(code, "<H", 18, 183),
+        lambda code: changed(code, "<I", relocation(code) + 8, 2),
+    ],
+    ids=["Mach-O", "32 bits", "a shared library", "for ARM", "another kind of relocation"],
+)
+@only_elf
+def test_other_forms_are_left_to_llvm(code, elsewhere, spoil):
+    imports = {"elsewhere": place_of(elsewhere)}
+    assert linker.link(code, imports) is not None
+    assert linker.link(spoil(code), imports) is None
+
+
+@only_elf
+def test_other_systems_are_left_to_llvm(code, elsewhere, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert linker.link(code, {"elsewhere": place_of(elsewhere)}) is None
+
+
+@only_elf
+def test_what_nobody_has_is_left_to_llvm(code):
+    assert linker.link(code, {}) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is asked for elsewhere")
+def test_memory_that_may_not_be_executable_is_an_error():
+    with pytest.raises(OSError, match="Invalid argument"):
+        linker.make_executable(1, 4096)

@@ -97,6 +97,21 @@ def test_without_arguments_it_shows_the_help():
     assert "train" in found.out and "sample" in found.out
 
 
+def test_waste_is_not_looked_for_at_the_end():
+    """Which takes longer than a word to complete."""
+    code = """if True:
+        import gc, sys
+        from charrnn.__main__ import main
+        sys.argv[1:] = ["--version"]
+        try:
+            main()
+        finally:
+            print(gc.get_freeze_count() > 1000)
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "True"
+
+
 def test_version():
     assert charrnn("--version").out == f"charrnn {__version__}\n"
 

@@ -38,8 +38,7 @@ class LanguageModel:
         self.checkpoint = checkpoint
         self.vocabulary = checkpoint.vocabulary
         backend, self.note = select_backend(device, announce=announce)
-        self.model = Model(checkpoint.config, backend)
-        self.model.load(checkpoint.weights)
+        self.model = Model(checkpoint.config, backend, checkpoint.weights)
         self._completers: dict[float, Completer] = {}
 
     @classmethod

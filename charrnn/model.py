@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,26 +21,39 @@ CHUNK = 128
 MIN_LANES = 4
 
 HostIds = np.ndarray[Any, Any]
+Values = Mapping[str, np.ndarray[Any, Any]]
 
 
 class Model:
     """Embedding, recurrent layers, decoder. Parameters stand in one flat buffer, ``params``."""
 
-    def __init__(self, config: ModelConfig, backend: Backend, *, learns: bool = False) -> None:
-        """``learns``: training windows may be made."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        backend: Backend,
+        values: Values | None = None,
+        *,
+        learns: bool = False,
+    ) -> None:
+        """``values`` as for ``load``, or all is zero; ``learns``: training windows may be made."""
         self.config, self.backend, self.learns = config, backend, learns
         self.params = Buffer(backend, parameter_shapes(config))
+        if values is not None:  # before the weights are packed, which is not done twice
+            self._copy(values)
         matrices = {n: v for n, v in self.params.items() if "weight" in n}
         table = matrices.pop("encoder.weight")  # is looked up; tied, multiplied with as well
         if config.tie:
             matrices["decoder.weight"] = table
         self.weights = {n: backend.weight(m, backward=learns) for n, m in matrices.items()}
 
-    def load(self, values: dict[str, np.ndarray[Any, Any]]) -> None:
+    def load(self, values: Values) -> None:
         """Copy parameters in, by name; every name must be there, in its shape."""
+        self._copy(values)
+        self.refresh()
+
+    def _copy(self, values: Values) -> None:
         for name, view in self.params.items():
             self.backend.to_device(values[name], out=view)
-        self.refresh()
 
     def refresh(self) -> None:
         """Take over a change of ``params``."""
@@ -50,9 +64,14 @@ class Model:
         for weight in weights:  # once: threads would take longer to begin
             weight.refresh()
 
-    def window(self, seq_len: int, batch: int, side: str = LEFT) -> Window:
-        """A window to predict with: from the left, or texts that are given from their end on."""
-        return Window(self, seq_len, batch, side)
+    def window(
+        self, seq_len: int, batch: int, side: str = LEFT, *, threads: int | None = None
+    ) -> Window:
+        """A window to predict with: from the left, or texts that are given from their end on.
+
+        Run by no more ``threads`` than these, or by all of the backend's.
+        """
+        return Window(self, seq_len, batch, side, threads)
 
     def between(self, left: States, right: States) -> Array:
         """Logits [B, V] of the symbol between two contexts, from the states of either side.
@@ -74,14 +93,21 @@ class Model:
 class Window:
     """The model over ``seq_len`` time steps T of ``batch`` sequences B, in buffers made once.
 
-    The sequences are cut into parts, one for each thread of the backend. The recurrent state
-    starts at zero and is carried from call to call. ``side`` is the stack that is run.
+    The sequences are cut into parts, one for each thread. The recurrent state starts at zero and
+    is carried from call to call. ``side`` is the stack that is run.
     """
 
-    def __init__(self, model: Model, seq_len: int, batch: int, side: str = LEFT) -> None:
+    def __init__(
+        self,
+        model: Model,
+        seq_len: int,
+        batch: int,
+        side: str = LEFT,
+        threads: int | None = None,
+    ) -> None:
         self.model, self.backend, self.side = model, model.backend, side
         self.seq_len, self.batch = seq_len, batch
-        count = max(1, min(batch // MIN_LANES, model.backend.threads))
+        count = max(1, min(batch // MIN_LANES, threads or model.backend.threads))
         self.columns = [slice(a, b) for a, b in cuts(0, batch, count)]
         weights = {**model.params, **model.weights}
         self.parts = [self._part(weights, c.stop - c.start) for c in self.columns]

@@ -17,6 +17,8 @@ Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 _STEPS = (CHUNK, 16, 1)  # windows that a context is read in
 _REMEMBERED = 32
+#: Multiplications in a window from which on threads gain more than it takes to wake them.
+_SHARED = 2**27
 
 
 class Reading(NamedTuple):
@@ -40,6 +42,11 @@ class Reader:
 
     def __init__(self, model: Model, side: str = LEFT, *, keep_outputs: bool = False) -> None:
         self.model, self.side, self.keep_outputs = model, side, keep_outputs
+        self._size = sum(
+            weight.array.size
+            for name, weight in model.weights.items()
+            if name.startswith((f"{side}.", "decoder."))
+        )
         self._windows: dict[tuple[int, int], Window] = {}
         self._read: dict[tuple[int, ...], Reading] = {}
 
@@ -101,5 +108,7 @@ class Reader:
     def window(self, steps: int, batch: int) -> Window:
         """Of these sizes; each is made once, and its states are whatever they were."""
         if (steps, batch) not in self._windows:
-            self._windows[steps, batch] = self.model.window(steps, batch, self.side)
+            threads = None if steps * batch * self._size >= _SHARED else 1
+            window = self.model.window(steps, batch, self.side, threads=threads)
+            self._windows[steps, batch] = window
         return self._windows[steps, batch]

@@ -133,3 +133,14 @@ def test_losses_are_those_of_a_window_that_fits(backend, side, steps, lanes):
         window.states = states
         wanted = host(window.losses(ids, targets)).reshape(steps, lanes)
         np.testing.assert_allclose(reader.losses(states, ids, targets), wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("less, parts", [(0, 2), (1, 1)])
+@pytest.mark.parametrize("tie", [False, True])
+@sides
+def test_threads_are_woken_for_large_windows_alone(monkeypatch, side, tie, less, parts):
+    model = tiny_model(ALPHABET, backend="fused-2", embed_size=6, bidirectional=True, tie=tie)
+    decoder = model.params["encoder.weight" if tie else "decoder.weight"].size
+    recurrent = sum(v.size for n, v in model.params.items() if n.startswith(f"{side}.weight"))
+    monkeypatch.setattr(reading, "_SHARED", 2 * 16 * (decoder + recurrent) + less)
+    assert len(Reader(model, side).window(2, 16).parts) == parts

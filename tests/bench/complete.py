@@ -67,7 +67,7 @@ def measure(plan: Plan, model: Path | None = None) -> Rows:
             made = trained(plan, MESSAGES, Path(folder) / level, options)
             yield from _messages(plan, level, made)
         yield from _keyboard(plan)
-        yield _large(plan, trained(plan, MESSAGES, Path(folder) / "large", LARGE_CHAR_MODEL))
+        yield from _large(plan, trained(plan, MESSAGES, Path(folder) / "large", LARGE_CHAR_MODEL))
         if corpus:
             yield from _wikitext(plan, Path(corpus), None, Path(folder))
         else:
@@ -210,20 +210,20 @@ def _keyboard(plan: Plan) -> Rows:
     )
 
 
-def _large(plan: Plan, run: Path) -> Row:
+def _large(plan: Plan, run: Path) -> Rows:
     """Of characters it does: the less it is sure of, the more has to be looked at."""
     lm = LanguageModel.load(run, "cpu")
-    completer = Completer(single_threaded(lm.config, lm.checkpoint.weights), lm.vocabulary)
+    alone = Completer(single_threaded(lm.config, lm.checkpoint.weights), lm.vocabulary)
     texts = [[line] for line in held_out(MESSAGES)[: 10 if plan.patience == 0 else 200]]
-    return _latency("2x256, characters", simulate(texts, suggester(completer), WORDS), 20.0)
+    for threads, completer in (("one thread", alone), ("all threads", lm.completer())):
+        typing = simulate(texts, suggester(completer), WORDS)
+        yield _latency(f"2x256, characters, {threads}", typing, 20.0)
 
 
 def single_threaded(config: ModelConfig, values: dict[str, np.ndarray]) -> Model:
     """On one thread, whatever the machine has."""
     backend, _ = select_backend("cpu", threads=1)
-    model = Model(config, backend)
-    model.load(values)
-    return model
+    return Model(config, backend, values)
 
 
 def percent(share: float) -> float:
@@ -270,9 +270,8 @@ def _blanks(case: str, lm: LanguageModel, lines: Iterable[str]) -> Rows:
 
 def _one_way(lm: LanguageModel) -> Model:
     """The half of a bidirectional model that reads from the left."""
-    model = Model(replace(lm.config, bidirectional=False), lm.model.backend)
-    model.load(lm.checkpoint.weights)
-    return model
+    config = replace(lm.config, bidirectional=False)
+    return Model(config, lm.model.backend, lm.checkpoint.weights)
 
 
 def _rank(wanted: str, found: list[str]) -> int:

@@ -41,9 +41,7 @@ def tiny_model(
             value *= scale
         elif "bias" in name:
             value += rng.normal(size=value.shape) * min(scale, 1) / 2
-    model = Model(config, exact(backend), learns=learns)
-    model.load(values)
-    return model
+    return Model(config, exact(backend), values, learns=learns)
 
 
 def completer(symbols: Sequence[str], seed: int = 0, scale: float = 4.0, **extra: Any) -> Completer:

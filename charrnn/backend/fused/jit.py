@@ -51,12 +51,12 @@ def host() -> Host:
     place = folder / f"host-{digest[:32]}" if known and folder else None
     found = _load(place) if place else None
     if found is not None:
-        return Host(*found.decode().split())
+        return Host(*found.decode().split("\n"))
     from charrnn.backend.fused import compiler
 
     seen = compiler.host()
     if place:
-        _store(place, " ".join(seen).encode(), lambda message: None)  # the kernels will say so
+        _store(place, "\n".join(seen).encode(), lambda message: None)  # the kernels will say so
     return seen
 
 

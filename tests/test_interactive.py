@@ -70,6 +70,15 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
+    def color(self, text: str) -> str:
+        """Of what is shown of this text, and nowhere else."""
+        [(row, column)] = [
+            (row, line.index(text))
+            for row, line in enumerate(self._screen.display)
+            if text in line
+        ]
+        return self._screen.buffer[row][column].fg
+
     def wait_for(self, pattern: str) -> None:
         """Until the screen shows it; ``^`` and ``$`` are the ends of a line."""
         deadline = time.monotonic() + 20
@@ -126,6 +135,33 @@ def test_suggestions_follow_what_is_typed(terminal):
     terminal.wait_for(rf"^> tha\n1 that   {MS}")
     terminal.type("x")
     terminal.wait_for(r"^> thax\n1 the   2 of ")
+
+
+def test_suggestions_that_are_older_than_the_line_are_dim_and_cannot_be_taken(tmp_path):
+    go = tmp_path / "go"
+    code = f"""if True:
+        import time
+        from pathlib import Path
+        from charrnn.cli.interactive import Session
+        from charrnn.completion import Completion, Suggestion
+
+        def complete(text, mode):
+            while text and not Path({str(go)!r}).exists():
+                time.sleep(0.01)
+            word = "new" if text else "old"
+            return Completion(mode, "", (Suggestion(word, word, 1.0),), 0.0)
+
+        Session(lambda: complete, "auto").run()
+    """
+    with Terminal(sys.executable, "-c", code) as terminal:
+        terminal.wait_for("^>\n1 old ")
+        assert terminal.color("old") == "default"
+        terminal.type("x" + TAB)
+        terminal.wait_for("^> x$")
+        assert terminal.color("old") == "brightblack"
+        go.touch()
+        terminal.wait_for("^> x\n1 new ")
+        assert terminal.color("new") == "default"
 
 
 def test_tab_takes_the_first_and_then_comes_the_next_word(terminal):

@@ -38,7 +38,7 @@ test-gpu: $(VENV)/.installed-torch
 torture: $(VENV)/.installed-test
 	$(BIN)/python -m tests.torture
 
-# Ours against PyTorch, in about ten minutes; best on a machine that does nothing else.
+# Ours against PyTorch, in about 25 minutes; best on a machine that does nothing else.
 bench: $(VENV)/.installed-torch
 	$(BIN)/python -m tests.bench
 

@@ -73,9 +73,7 @@ class Terminal:
     def color(self, text: str) -> str:
         """Of what is shown of this text, and nowhere else."""
         [(row, column)] = [
-            (row, line.index(text))
-            for row, line in enumerate(self._screen.display)
-            if text in line
+            (row, line.index(text)) for row, line in enumerate(self._screen.display) if text in line
         ]
         return self._screen.buffer[row][column].fg
 

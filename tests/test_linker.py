@@ -14,10 +14,13 @@ import pytest
 
 from charrnn.backend.fused import compiler, linker
 
-#: A constant, a table of addresses, functions of its own, of the C library and of another module.
+#: A constant, tables of addresses, functions of its own, of the C library and of another module.
 _MODULE = """
 @names = internal constant [2 x ptr] [ptr @one, ptr @two]
-@weights = internal constant [4 x double] [double 1.5, double 2.5, double 3.5, double 4.5], align 64
+@weights = constant [4 x double] [double 1.5, double 2.5, double 3.5, double 4.5], align 64
+@ends = internal constant [2 x ptr] [
+  ptr getelementptr (i8, ptr @weights, i64 -8), ptr getelementptr (i8, ptr @weights, i64 32)
+]
 
 declare double @log(double)
 declare void @elsewhere(i64, i64)
@@ -36,6 +39,14 @@ define void @weigh(i64 %place, i64 %index) {
   %logarithm = call double @log(double %weight)
   %sum = fadd double %part, %logarithm
   store double %sum, ptr %to
+  ret void
+}
+
+define void @show(i64 %place, i64 %index) {
+  %to = inttoptr i64 %place to ptr
+  %slot = getelementptr [2 x ptr], ptr @ends, i64 0, i64 %index
+  %end = load i64, ptr %slot
+  store i64 %end, ptr %to
   ret void
 }
 
@@ -92,6 +103,27 @@ def test_functions_find_their_constants_and_each_other(code, told, elsewhere, by
 
 
 @only_elf
+def test_addresses_may_be_those_of_places_before_and_behind(code, elsewhere):
+    found = linker.link(code, {"elsewhere": place_of(elsewhere)})
+    assert found is not None
+    assert found["weights"] % 64 == 0
+    ends = np.zeros(2, np.int64)
+    for index in range(2):
+        _TWO(found["show"])(ends[index:].ctypes.data, index)
+    assert (ends - found["weights"]).tolist() == [-8, 32]
+
+
+@only_elf
+def test_the_functions_of_a_module_come_before_those_of_the_process(code, elsewhere):
+    seven = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda value: 7.0)
+    found = linker.link(code, {"elsewhere": place_of(elsewhere), "log": place_of(seven)})
+    assert found is not None
+    result = np.zeros(1)
+    _TWO(found["weigh"])(result.ctypes.data, 0)
+    assert result[0] == 8.25
+
+
+@only_elf
 def test_code_in_memory_cannot_be_changed(code, elsewhere):
     found = linker.link(code, {"elsewhere": place_of(elsewhere)})
     assert found is not None
@@ -112,10 +144,7 @@ def changed(code: bytes, form: str, place: int, value: int) -> bytes:
 
 def relocation(code: bytes) -> int:
     """Where the first of the code's relocations is."""
-    (table,), (count,) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<H", code, 60)
-    sections = [
-        linker.Section(*s) for s in struct.iter_unpack("<IIQQQQIIQQ", code[table:][: 64 * count])
-    ]
+    sections = linker.sections_of(code)
     return next(s.offset for s in sections if s.kind == 4 and sections[s.info].kind == 1)
 
 
@@ -124,11 +153,15 @@ def relocation(code: bytes) -> int:
     [
         lambda code: b"\xcf\xfa\xed\xfe" + code[4:],
         lambda code: changed(code, "<B", 4, 1),
+        lambda code: changed(code, "<B", 5, 2),
         lambda code: changed(code, "<H", 16, 3),
         lambda code: changed(code, "<H", 18, 183),
-        lambda code: changed(code, "<I", relocation(code) + 8, 2),
+        lambda code: changed(code, "<I", relocation(code) + 8, 0x101),
     ],
-    ids=["Mach-O", "32 bits", "a shared library", "for ARM", "another kind of relocation"],
+    ids=[
+        *["Mach-O", "32 bits", "big-endian", "a shared library", "for ARM"],
+        "another kind of relocation",
+    ],
 )
 @only_elf
 def test_other_forms_are_left_to_llvm(code, elsewhere, spoil):
@@ -148,7 +181,35 @@ def test_what_nobody_has_is_left_to_llvm(code):
     assert linker.link(code, {}) is None
 
 
+@only_elf
+def test_what_is_all_zero_at_first_is_left_to_llvm():
+    """It has no content; not even if the C library has something of that name."""
+    text = """
+    @stdout = global i64 0
+    define void @count(i64 %by) {
+      %before = load i64, ptr @stdout
+      %after = add i64 %before, %by
+      store i64 %after, ptr @stdout
+      ret void
+    }
+    """
+    assert linker.link(compiler.compiled(text), {}) is None
+
+
+@only_elf
+def test_other_tables_are_not_taken_for_relocations(code, elsewhere):
+    """That of symbols has a number where theirs is the section they are for."""
+    imports = {"elsewhere": place_of(elsewhere)}
+    sections = linker.sections_of(code)
+    content = next(n for n, s in enumerate(sections) if s.kind == 1 and s.size)
+    symbols = next(n for n, s in enumerate(sections) if s.kind == 2)
+    (table,) = struct.unpack_from("<Q", code, 40)
+    other = changed(code, "<I", table + 64 * symbols + 44, content)
+    assert linker.sections_of(other)[symbols].info == content
+    assert linker.link(other, imports) is not None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is asked for elsewhere")
 def test_memory_that_may_not_be_executable_is_an_error():
-    with pytest.raises(OSError, match="Invalid argument"):
+    with pytest.raises(OSError, match="no executable memory: Invalid argument"):
         linker.make_executable(1, 4096)

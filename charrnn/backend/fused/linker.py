@@ -19,7 +19,6 @@ _MAGIC = b"\x7fELF\x02\x01\x01"  # 64 bits, little-endian
 _FORM = 1, 62  # relocatable, for x86-64
 #: Kinds of section: what is laid down, the table of symbols, the relocations of another section.
 _CONTENT, _SYMBOLS, _RELOCATIONS = 1, 2, 4
-_IN_MEMORY = 2  # a section's flag
 _ELSEWHERE = 0  # the section of a symbol that is not in the file
 _ADDRESS = 1  # the one kind of relocation: 64 bits, symbol + addend
 
@@ -95,7 +94,7 @@ def _places(sections: list[Section]) -> tuple[dict[int, int], int]:
     """Where the sections with content lie, by number, and how long all of them are."""
     places, end = {}, 0
     for number, section in enumerate(sections):
-        if section.kind == _CONTENT and section.flags & _IN_MEMORY:
+        if section.kind == _CONTENT:
             places[number] = -(-end // section.align) * section.align
             end = places[number] + section.size
     return places, end
@@ -124,4 +123,4 @@ def make_executable(base: int, size: int) -> None:
     protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     if protect(base, size, mmap.PROT_READ | mmap.PROT_EXEC):
         error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        raise OSError(error, f"no executable memory: {os.strerror(error)}")

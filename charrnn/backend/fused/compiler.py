@@ -20,11 +20,12 @@ def _machine() -> Any:
     """LLVM's view of this processor."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    name, features = host()
-    if host().has("avx512f"):
+    found = host()
+    features = found.features
+    if found.has("avx512f"):
         features += ",-prefer-256-bit"  # or some processors would halve the kernels' vectors
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=name, features=features, opt=3, jit=True
+        cpu=found.name, features=features, opt=3, jit=True
     )
 
 

@@ -160,12 +160,40 @@ def test_a_write_that_fails_leaves_nothing(folder, monkeypatch, kept, error):
     assert list(folder.iterdir()) == []
 
 
-def test_other_sources_are_other_code(folder, monkeypatch, kept):
+@pytest.mark.parametrize(
+    "name, value", [("_sources", b"as if a file had changed"), ("host", Host("another", ""))]
+)
+def test_other_sources_and_processors_are_other_code(folder, monkeypatch, kept, name, value):
     kept.check()
-    monkeypatch.setattr(jit, "_sources", lambda: b"as if a file of the folder had changed")
+    monkeypatch.setattr(jit, name, lambda: value)
     kept.check()
     assert kept.built == 2
     assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "place, name, value",
+    [
+        (jit, "__version__", "0.0"),
+        (jit.llvmlite, "__version__", "0.0"),
+        (sys, "platform", "another"),
+        (sys, "maxsize", 2**31 - 1),
+    ],
+    ids=["charrnn", "llvmlite", "system", "32 bits"],
+)
+def test_other_versions_and_systems_are_other_sources(monkeypatch, place, name, value):
+    before = jit._sources.__wrapped__()
+    monkeypatch.setattr(place, name, value)
+    assert jit._sources.__wrapped__() != before
+
+
+def test_a_file_that_has_changed_is_another_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(jit, "__file__", str(tmp_path / "jit.py"))
+    digests = set()
+    for text in ("one", "two"):
+        (tmp_path / "other.py").write_text(text)
+        digests.add(jit._sources.__wrapped__())
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize(
@@ -257,7 +285,8 @@ def test_a_processor_is_told_from_others_but_not_by_its_clock(tmp_path):
     said = known(tmp_path, CPUINFO)
     assert said[-3:] == ["Intel(R) Xeon(R) Processor: 8", "1", "fpu avx fma"]
     assert known(tmp_path, CPUINFO.replace("2600.000", "800.123")) == said
-    for old, new in [("fma\n", "fma avx2\n"), (": 167", ": 168"), ("GenuineIntel", "AMD")]:
+    others = [("fma\n", "fma avx2\n"), (": 167", ": 168"), ("GenuineIntel", "AMD"), (": 6", ": 7")]
+    for old, new in others:
         assert known(tmp_path, CPUINFO.replace(old, new)) != said
 
 
@@ -276,7 +305,20 @@ def test_what_llvm_says_of_a_processor_is_kept(folder, monkeypatch):
     assert jit.host.__wrapped__() == seen
     monkeypatch.setattr(jit, "known_to_the_system", lambda: ["another processor"])
     assert jit.host.__wrapped__() == Host("another", "+sse")
-    assert len(list(folder.iterdir())) == 2
+    monkeypatch.setattr(jit, "_sources", lambda: b"as if a file of the folder had changed")
+    monkeypatch.setattr(compiler, "host", lambda: seen)
+    assert jit.host.__wrapped__() == seen
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("folder", ["relative", "/dev/null/kernels"])
+def test_where_nothing_can_be_kept_a_processor_is_asked_for_each_time(monkeypatch, capfd, folder):
+    monkeypatch.setenv("CHARRNN_CACHE", folder)
+    monkeypatch.setattr(jit, "known_to_the_system", lambda: ["a processor"])
+    for name in ("one", "two"):
+        monkeypatch.setattr(compiler, "host", lambda name=name: Host(name, "+neon"))
+        assert jit.host.__wrapped__().name == name
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_processor_that_the_system_does_not_know_is_asked_for_each_time(folder, monkeypatch):

@@ -37,7 +37,8 @@ def address(array: np.ndarray[Any, Any]) -> int:
 @functools.cache
 def _sources() -> bytes:
     """A digest of all that compiled code depends on, but for the processor and the module."""
-    digest = hashlib.sha256(repr((__version__, llvmlite.__version__, sys.platform)).encode())
+    system = sys.platform, sys.maxsize  # Python may be of 32 bits where the processor is of 64
+    digest = hashlib.sha256(repr((__version__, llvmlite.__version__, system)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.digest()
@@ -63,9 +64,9 @@ def host() -> Host:
 def known_to_the_system(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     """What Linux says of the first x86 processor, less its clock; elsewhere nothing."""
     try:
-        with cpuinfo.open() as file:
+        with cpuinfo.open(encoding="utf-8", errors="replace") as file:
             lines = [line.partition(":") for line in itertools.takewhile(str.strip, file)]
-    except (OSError, ValueError):
+    except OSError:
         return []
     found = {name.strip(): value.strip() for name, _, value in lines}
     names = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
@@ -101,7 +102,7 @@ def functions(
     }
 
 
-#: Addresses of the functions of modules that are in memory; LLVM's keep them there.
+#: Addresses of the functions of modules that are in memory; those from LLVM keep them there.
 _linked: dict[Any, Any] = {}
 _linking = threading.Lock()
 

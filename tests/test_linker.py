@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,21 @@ def test_other_tables_are_not_taken_for_relocations(code, elsewhere):
     other = changed(code, "<I", table + 64 * symbols + 44, content)
     assert linker.sections_of(other)[symbols].info == content
     assert linker.link(other, imports) is not None
+
+
+@only_elf
+def test_code_stays_in_memory_when_python_takes_its_modules_apart():
+    """At its end, while a daemon thread may be in there."""
+    code = """if True:
+        import ctypes, gc
+        from charrnn.backend.fused import compiler, linker
+        found = linker.link(compiler.compiled("define i64 @seven() { ret i64 7 }"), {})
+        vars(linker).clear()
+        gc.collect()
+        print(ctypes.CFUNCTYPE(ctypes.c_int64)(found["seven"])())
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout == "7\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is asked for elsewhere")

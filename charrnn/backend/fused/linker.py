@@ -22,9 +22,6 @@ _CONTENT, _SYMBOLS, _RELOCATIONS = 1, 2, 4
 _ELSEWHERE = 0  # the section of a symbol that is not in the file
 _ADDRESS = 1  # the one kind of relocation: 64 bits, symbol + addend
 
-#: What was laid down stays until the process ends: nobody knows who holds its addresses.
-_kept: list[object] = []
-
 
 class Section(NamedTuple):
     """A line of the table of sections."""
@@ -79,7 +76,8 @@ def link(code: bytes, imports: dict[str, int]) -> dict[str, int] | None:
                     return None
                 struct.pack_into("<Q", memory, places[section.info] + offset, symbol + addend)
     make_executable(base, size)
-    _kept.append(held)
+    # It stays until the process ends: a daemon thread may be in there when Python's objects go.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
     return functions
 
 

@@ -231,6 +231,13 @@ def test_ctrl_c_kills_it_as_the_signal_would(terminal):
     assert terminal.text == ""
 
 
+@pytest.mark.parametrize("text", ["\x1b[31m", "\x1b[<1;2M", "\x1b[M !!"])
+def test_text_that_looks_like_a_click_does_no_harm(terminal, text):
+    """As colours do, where somebody pastes what a program has printed."""
+    terminal.type(f"of{text} to")
+    terminal.wait_for(r"^> of to$")
+
+
 HOSTILE = ("t\x1b]0;title\x07", "x\x1b[2J\x9b8m", "r\u202egnp.\u202c")
 
 

@@ -18,6 +18,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.layout.containers import VerticalAlign
 from prompt_toolkit.layout.processors import (
@@ -183,6 +184,9 @@ class Session:
             keys.add("escape", digit)(lambda event: self._buffer.insert_text(event.data))
         for key in ("c-c", "<sigint>"):
             keys.add(key)(lambda event: event.app.exit(exception=KeyboardInterrupt))
+        # Text that is typed or pasted may look like a click ("\x1b[31m", a colour), which
+        # prompt_toolkit then fails to read; clicks that are real are not asked for.
+        keys.add(Keys.Vt100MouseEvent)(lambda event: None)
         at_an_empty_line = Condition(lambda: not self._buffer.text)
         keys.add("c-d", filter=at_an_empty_line)(lambda event: event.app.exit(exception=EOFError))
         return keys

@@ -37,7 +37,8 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _between(option: str, value: float, low: float, high: float) -> None:
-    _require(low <= value <= high, option, value, f"must be from {low:g} to {high:g}")
+    ends = [str(end) if isinstance(end, int) else f"{end:g}" for end in (low, high)]
+    _require(low <= value <= high, option, value, "must be from " + " to ".join(ends))
 
 
 class Config:
@@ -100,7 +101,7 @@ class ModelConfig(Config):
         _between("--layers", self.layers, 1, MAX_LAYERS)
         _between("--hidden", self.hidden_size, 1, MAX_SIZE)
         _between("--embed", self.embed_size, 1, MAX_SIZE)
-        _between("vocabulary size", self.vocab_size, 2, 2**21)
+        _between("--vocab-size", self.vocab_size, 2, 2**21)
         _require(0 <= self.dropout < 1, "--dropout", self.dropout, "must be at least 0 and below 1")
         _require(
             not self.tie or self.embed_size == self.hidden_size,

@@ -65,10 +65,6 @@ class Options(Config):
         given.setdefault("vocab_size", 2)
         TrainConfig(**_part(TrainConfig, given))
         ModelConfig(**_part(ModelConfig, given))
-        if self.vocab_size is not None and self.vocab_size < 2:
-            raise UsageError(
-                "invalid value", f"--vocab-size {self.vocab_size}", "must be at least 2"
-            )
         if self.min_count is not None and self.min_count < 1:
             raise UsageError("invalid value", f"--min-count {self.min_count}", "must be at least 1")
         if budget := _part(Budget, given):

@@ -42,7 +42,12 @@ BAD = {
     "words of characters": ([*TRAIN, "--vocab-size", "99"], 2, "--vocab-size; it needs --level"),
     "rare characters": ([*TRAIN, "--min-count", "3"], 2, "--min-count; it needs --level word"),
     "characters and spaces": ([*TRAIN, "--no-pretokenized"], 2, "it needs --level word"),
-    "no word": ([*TRAIN, "--level", "word", "--vocab-size", "1"], 2, "vocabulary size 1"),
+    "no word": (
+        [*TRAIN, "--level", "word", "--vocab-size", "1"],
+        2,
+        "--vocab-size 1; must be from 2 to 2097152",
+    ),
+    "seed of many bits": (["sample", "--seed", "-1"], 2, "from 0 to 9223372036854775807"),
     "counted never": ([*TRAIN, "--level", "word", "--min-count", "0"], 2, "--min-count 0"),
     "counted too often": ([*TRAIN, "--level", "word", "--min-count", "99999"], 65, "smaller --min"),
     "one word": (["train", "{tmp}/one.txt", "--level", "word"], 65, "shorter than one window"),

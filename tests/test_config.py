@@ -16,7 +16,7 @@ RANGES = [
     (ModelConfig, "layers", "--layers", [1, 64], [0, 65]),
     (ModelConfig, "hidden_size", "--hidden", [1, 65_536], [0, 65_537]),
     (ModelConfig, "embed_size", "--embed", [1, 65_536], [0, 65_537]),
-    (ModelConfig, "vocab_size", "vocabulary size", [2, 2**21], [1, 2**21 + 1]),
+    (ModelConfig, "vocab_size", "--vocab-size", [2, 2**21], [1, 2**21 + 1]),
     (ModelConfig, "dropout", "--dropout", [0, 0.999], [-0.1, 1, math.nan]),
     (TrainConfig, "batch_size", "--batch-size", [1, 65_536], [0, 65_537]),
     (TrainConfig, "seq_len", "--seq-len", [1, 65_536], [0, 65_537]),

@@ -97,7 +97,7 @@ def test_plain_rnn_learns_more_slowly(optimizer):
         ("--lr 0", {"lr": 0}),
         ("--level byte", {"level": "byte"}),
         ("--min-count 0", {"level": "word", "min_count": 0}),
-        ("vocabulary size 1", {"level": "word", "vocab_size": 1}),
+        ("--vocab-size 1", {"level": "word", "vocab_size": 1}),
     ],
 )
 def test_nonsense_is_refused_by_the_name_of_its_option(option, options):

@@ -23,6 +23,7 @@ from tests.support.tiny import completer, counter_of_steps, expected, probabilit
 TOKENS = ["\n", ".", ", ", ",", " (", "(", ". ", "-", "' "]
 TOKENS += ["the", "The", "THE", "then", "go", "Go", "goes", "going", "gone", "cat", "car", "Car"]
 TOKENS += ["I", "I'm", "I'll", "don't", "done", "don", "a", "4th", "café", "cafés", "at", "NATO"]
+TOKENS += ["1", "10", "10.30", "10.35", "30", "3,000"]
 
 
 @functools.cache
@@ -129,6 +130,8 @@ def test_every_backend_expects_the_same(backend):
         ("I don'", ["I"], "don'"),
         ("I'", [], "I'"),
         ("4", [], "4"),
+        ("at 10.3", ["at"], "10.3"),
+        ("3,00", [], "3,00"),
         ("a caf", ["a"], "caf"),
         ("a café", ["a"], "café"),
         ("zzz c", ["<unk>"], "c"),
@@ -153,6 +156,7 @@ def test_the_rest_of_a_word_is_among_those_that_begin_so(text, tokens, typed, se
         ("The", [], "The", ["The"]),
         ("Car", [], "Car", ["Car"]),
         ("a cat", ["a"], "cat", ["cat"]),
+        ("at 10.30", ["at"], "10.30", ["10.30"]),
         ("a café", ["a"], "café", ["café"]),
         ("I don", ["I"], "don", ["don"]),
         ("I don'", ["I"], "don'", ["don", "' "]),

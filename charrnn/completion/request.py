@@ -19,7 +19,8 @@ MAX_CONTEXT = 1000
 
 _LETTER = rf"(?:(?!_){WORD_CHARACTER})"  # the underscore marks blanks
 _WORD_CHARACTER = regex.compile(_LETTER)
-_TAIL = regex.compile(rf"(?r)(?:{_LETTER}|[{APOSTROPHES}])*+\Z")  # from the end: lines may be long
+_WITHIN = rf"[{APOSTROPHES}]|(?<=\d)[.,](?=\d)"
+_TAIL = regex.compile(rf"(?r)(?:{_LETTER}|{_WITHIN})*+\Z")  # from the end: lines may be long
 _BLANK = regex.compile(r"_{3,}")
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -223,13 +223,16 @@ def test_behind_a_comma_the_space_is_weighed(seed, scale, n):
         ("a (", " (", ""),  # never with a space behind it
         ("a-", "-", ""),
         ("a☺", "<unk>", " "),
-        ("a ☺", "<unk>", ""),
-        ("☺", "<unk>", ""),
+        ("a ☺", "<unk>", " "),  # an emoji opens nothing
+        ("☺", "<unk>", " "),
+        ("a !", "<unk>", " "),
+        ("a ]", "<unk>", " "),
+        ("a $", "<unk>", ""),
         ("a...", "<unk>", " "),
         ("a [", "<unk>", ""),
     ],
 )
-def test_behind_other_symbols_a_space_comes_where_the_model_or_the_text_has_one(text, read, lead):
+def test_behind_other_symbols_a_space_comes_unless_they_open_something(text, read, lead):
     found = found_with()
     before = ["a"] if text.startswith("a") else []
     check(found.complete(text, 9), [(lead, "", ranked(after(found, [*before, read])))])

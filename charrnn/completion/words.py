@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import regex
 
 from charrnn.completion.cache import mixed
 from charrnn.completion.request import (
@@ -26,6 +27,7 @@ from charrnn.text import UNKNOWN
 from charrnn.text.tokens import TOKENIZERS
 from charrnn.text.words import WordVocabulary
 
+_NEVER_OPENS = regex.compile(r"[\p{Pe}\p{So}.,:;!?…%]")  # brackets that close, emoji
 _LAST = "\U0010ffff"  # sorts behind every word
 ANY = "x"  # a word, no matter which
 _MAX_CHARACTERS = 10 * MAX_CONTEXT
@@ -153,8 +155,9 @@ class WordCompleter:
         behind = self.before_a_word(request.head, " ")
         glued = request.partial and here[:-1] == behind[:-1]  # but for the last, the same
         if glued and here[-1] == behind[-1]:
-            # The model cannot tell. A symbol with a space before it opens something.
-            lead = " " if request.head[-2:-1].strip() else ""
+            # The model cannot tell. Most symbols with a space before them open something.
+            symbol, before = request.head[-1], request.head[-2:-1]
+            lead = " " if before.strip() or _NEVER_OPENS.match(symbol) else ""
             return [Way(here, 1.0, lead, every, "")]
         if glued and here[-1] != UNKNOWN:
             ways.append(Way(here, self._probability(here[:-1], here[-1:]), "", every, ""))

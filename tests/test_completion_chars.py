@@ -25,11 +25,15 @@ DEPTH = 5
 
 
 @functools.cache
-def completer_of(symbols: str, scale: str, seed: int, backend: str = "numpy") -> Completer:
-    """Ends of words are made likely, so that words are short."""
+def completer_of(
+    symbols: str, scale: str, seed: int, backend: str = "numpy", rare: str = ""
+) -> Completer:
+    """Ends of words are made likely, so that words are short, and some symbols rare."""
     vocabulary = CharVocabulary(symbols)
     model = tiny_model(vocabulary, seed, SCALES[scale], backend)
     model.params["decoder.bias"][1:4] += 3
+    for symbol in rare:
+        model.params["decoder.bias"][vocabulary.encode(symbol)] -= 7
     model.refresh()
     return Completer(model, vocabulary)
 
@@ -121,6 +125,22 @@ def test_the_best_are_those_of_an_enumeration(monkeypatch, symbols, text, mode, 
         )
         assert sum(r[2] for r in ranked[n:]) <= answer.other + 1e-9
         assert sum(s.p for s in answer.suggestions) + answer.other == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("seed, batch", [(0, 1), (1, 3), (2, 64)])
+def test_forms_that_are_rare_and_begin_alike_are_counted_once(monkeypatch, seed, batch, scale):
+    """As capitals are: nothing but the words that they are forms of leads to them."""
+    monkeypatch.setattr(search, "_BATCH", batch)
+    found = completer_of("\n .abAB", scale, seed, rare="AB")
+    ranked, missing = by_enumeration(found, "ab ", "auto")
+    assert ranked[7][2] > missing, "the enumeration is deep enough"
+    for n in (1, 3, 8):
+        answer = found.complete("ab ", n)
+        assert [s.text for s in answer.suggestions] == [r[0] for r in ranked[:n]]
+        np.testing.assert_allclose(
+            [s.p for s in answer.suggestions], [r[2] for r in ranked[:n]], rtol=1e-9
+        )
 
 
 @model_backends

@@ -298,7 +298,8 @@ class Search:
     def _complete(self, groups: list[tuple[str, str]]) -> None:
         """Read all that ends one of these words, in any form, but for what would be rounded off."""
         least = float(np.finfo(self.reader.model.backend.dtype).eps)
-        while unread := [node for group in groups for node in self._unread(group)
-                         if node.p > least * self.groups[group]]:  # fmt: skip
+        # Words may begin alike: each beginning is read once.
+        while unread := list({node: None for group in groups for node in self._unread(group)
+                              if node.p > least * self.groups[group]}):  # fmt: skip
             for at in range(0, len(unread), _BATCH):
                 self._read(unread[at : at + _BATCH])

@@ -110,3 +110,5 @@ def test_it_is_of_words():
 def test_weights_are_shares(weight):
     with pytest.raises(UsageError, match="--cache"):
         CompleteConfig(cache=weight)
+    with pytest.raises(UsageError, match="--cache"):
+        Completer(model_of(), VOCABULARY, weight)

@@ -40,8 +40,9 @@ class Completer:
     def __init__(self, model: Model, vocabulary: Vocabulary, cache: float = 0.0) -> None:
         """``cache``, from 0 to 1, is the weight of words that a text has already.
 
-        Raises ``UsageError`` where the model is not one of words.
+        Raises ``UsageError`` for another, and where the model is not one of words.
         """
+        CompleteConfig(cache=cache)
         self.vocabulary = vocabulary
         left = Reader(model, keep_outputs=cache > 0)
         right = Reader(model, RIGHT) if model.config.bidirectional else None

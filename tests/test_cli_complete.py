@@ -45,10 +45,18 @@ def words_of(completion) -> str:
     return "".join(f"{s.text}\n" for s in completion.suggestions)
 
 
+def note(model, *texts: str) -> str:
+    """On stderr, of what the model does not know of some texts."""
+    unknown = dict.fromkeys(s for text in texts for s in model.completer().unknown(text))
+    kind = "character" if model.config.level == "char" else "word"
+    named = ", ".join(map(repr, unknown))
+    return f"charrnn: read as the unknown {kind}: {named}\n" if unknown else ""
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_words_one_a_line_best_first(complete, model, text):
     found = complete(text)
-    assert (found.code, found.err) == (0, "")
+    assert (found.code, found.err) == (0, note(model, text))
     assert found.out == words_of(model.complete(text))
 
 
@@ -120,7 +128,7 @@ def test_only_words_that_are_probable_enough(complete, model):
 
 @pytest.mark.parametrize("arguments", [[], ["--scores"]])
 def test_exit_code_1_where_there_is_nothing_to_suggest(complete, arguments):
-    found = complete("--min-p", "1", *arguments, "the ")
+    found = complete("--min-p", "1", *arguments, "a ")
     assert (found.code, found.out, found.err) == (1, "", "")
 
 
@@ -227,7 +235,19 @@ def test_each_answer_comes_before_the_next_text_is_written(folder, model):
             assert answer == words_of(model.complete(text)) + "\n"
         process.stdin.close()
         assert process.wait(30) == 0
-        assert process.stdout.read() == process.stderr.read() == b""
+        assert process.stdout.read() == b""
+        noted = note(model, "the ", "the ca", "a ____ the")
+        assert process.stderr.read().decode() == noted
+
+
+def test_what_is_unknown_is_named_once_behind_all_answers(complete, model):
+    expected = {
+        "word": "word: 'zap', 'zip', 'zop', '; ', 'zup' and 2 more",
+        "char": "character: 'z', 'p', 'i', ';', 'u' and 1 more",
+    }[model.config.level]
+    texts = "a zap zip a ca", "zap zop; ____ zup", "zep ____, zyp"
+    found = complete(stdin="\n".join(texts).encode())
+    assert (found.code, found.err) == (0, f"charrnn: read as the unknown {expected}\n")
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(folder):

@@ -289,3 +289,11 @@ def test_only_the_end_of_a_long_text_is_read(monkeypatch):
 )  # fmt: skip
 def test_a_very_long_line(text):
     assert completer_of(ONE_KIND, "even", 0).complete(text).suggestions
+
+
+@pytest.mark.parametrize(
+    "text, unknown",
+    [("ab é☺a ☺", ["é", "☺"]), ("é ____\t☺b____", ["é", "☺"]), ("é" + "a" * 9000, []), ("", [])],
+)
+def test_what_is_read_as_unknown(text, unknown):
+    assert completer_of(ONE_KIND, "even", 0).unknown(text) == unknown

@@ -190,6 +190,28 @@ def test_a_word_in_no_such_form_is_read_as_its_other_form_or_as_unknown(
     check(found.complete(text, 9, mode="next"), [(" ", "", next_words)])
 
 
+@pytest.mark.parametrize(
+    "text, mode, unknown",
+    [
+        ("", "auto", []),
+        ("the  cat\tgo", "auto", []),
+        ("zzz the yyy, zzz ", "auto", ["zzz", "yyy"]),
+        ("the ca", "auto", []),
+        ("nato", "auto", []),
+        ("zzz", "auto", ["zzz"]),
+        ("zzz", "next", ["zzz"]),
+        ("zzz", "prefix", []),
+        ("I don’t cafe\u0301", "auto", []),
+        ("zzz y____ yyy ____ zzz. the", "auto", ["zzz", "yyy"]),
+        ("zzz " + "the " * 5000, "auto", []),
+        ("zz" * 5000 + "z the ", "auto", []),
+        ("z" * 20_000, "prefix", []),
+    ],
+)
+def test_what_is_read_as_unknown(text, mode, unknown):
+    assert found_with().unknown(text, mode=mode) == unknown
+
+
 def test_an_unknown_word_with_more_behind_it_is_not_whole():
     found = found_with()
     assert found.complete("the ca", 9).suggestions == (

@@ -16,6 +16,7 @@ from charrnn.cli.console import (
     at_most_one,
     json_line,
     load_model,
+    say,
     stdin,
     write,
 )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from charrnn.completion import Completion
 
 _SHELLS = ("bash", "zsh", "fish")
+_NAMED = 5  # unknown symbols at most, of all that are counted
 
 
 def complete(
@@ -106,16 +108,22 @@ def complete(
         ).run()
         return
     lm = load_model(model, device)
-    found = False
+    found, unknown = False, dict[str, None]()
     for number, request in enumerate(_requests() if text is None else [text], 1):
         begin = time.perf_counter()
         answer = lm.complete(request, n, mode=mode, min_p=min_p, cache=cache)
         ms = 1000 * (time.perf_counter() - begin)
         found = found or bool(answer.suggestions)
+        unknown |= dict.fromkeys(lm.completer(cache).unknown(request, mode=mode))
         if as_json:
             write(_object(number, request, answer, ms))
         else:
             write(_lines(answer, scores, insert) + "\n" * (text is None), raw=raw)
+    if unknown:  # behind all answers: who keeps one process open may not read stderr
+        named = ", ".join(map(repr, list(unknown)[:_NAMED]))
+        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+        symbol = "character" if lm.config.level == "char" else "word"
+        say(f"read as the unknown {symbol}: {named}{more}")
     if not found:
         raise typer.Exit(1)
 

@@ -23,6 +23,11 @@ class CharCompleter:
         """The ids of a text, as if after a line break."""
         return [self.vocabulary.start, *self.vocabulary.encode(recent(text, MAX_CONTEXT)).tolist()]
 
+    def unknown(self, request: Request) -> list[str]:
+        """The characters of what is read that the model does not know."""
+        read = recent(request.head + request.tail, MAX_CONTEXT)
+        return self.vocabulary.unknown_symbols(read)
+
     def begun(self, prefix: str) -> tuple[str, Mask]:
         """How the beginning of a word is read, and the letters that it may go on with.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -84,6 +85,20 @@ class Completer:
         return Completion(
             mode, prefix, kept, min(1.0, other + sum(s.p for s in found[len(kept) :]))
         )
+
+    def unknown(self, text: str, *, mode: str = "auto") -> list[str]:
+        """What of a text ``complete`` reads as the unknown symbol: each once, in order.
+
+        A word that is being typed is none, as long as the model knows one that begins so.
+        """
+        if not has_one_form(text):
+            text = settle_form(text, self.vocabulary, self._characters)
+        requests = [Request.of(text, mode)]
+        if gaps := blanks(text):
+            requests = [Request(gap.left, gap.prefix, whole=False, partial=True) for gap in gaps]
+            requests.append(Request(gaps[-1].right, "", whole=False, partial=True))
+        found = itertools.chain.from_iterable(map(self._words.unknown, requests))
+        return [symbol for symbol in dict.fromkeys(found) if symbol.strip()]
 
     @functools.cached_property
     def _characters(self) -> frozenset[str]:

@@ -105,6 +105,16 @@ class WordCompleter:
         tokens = self.tokenizer.split(recent(text, _MAX_CHARACTERS) + space + ANY)[:-1]
         return [self.vocabulary.start, *recent(self.encoded(tokens), MAX_CONTEXT)]
 
+    def unknown(self, request: Request) -> list[str]:
+        """The words of what is read that the model does not know."""
+        read = recent(request.head, _MAX_CHARACTERS)
+        if len(read) < len(request.head):  # it begins anywhere
+            read = read[len(read.split(maxsplit=1)[0]) :] if read.strip() else ""
+        found = self.vocabulary.unknown_symbols(read)
+        if request.tail and request.whole and not self.lexicon.groups(request.tail):
+            found += self.vocabulary.unknown_symbols(request.tail)
+        return found
+
     def encoded(self, tokens: Sequence[str]) -> list[int]:
         """The ids of tokens; space that the model does not know says nothing about a text."""
         ids: list[int] = self.vocabulary.encode_symbols(tokens).tolist()

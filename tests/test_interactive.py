@@ -28,7 +28,7 @@ from tests.support.shell import PYTHONPATH, charrnn
 pytestmark = pytest.mark.usefixtures("compiled")
 
 TAB, ENTER, BACKSPACE, ALT = "\t", "\r", "\x7f", "\x1b"
-CTRL_A, CTRL_C, CTRL_D = "\x01", "\x03", "\x04"
+CTRL_A, CTRL_C, CTRL_D, CTRL_Z = "\x01", "\x03", "\x04", "\x1a"
 CHARRNN = (sys.executable, "-m", "charrnn")
 WORDS_OF_MODEL = ("the", "of", "that", "they", "and", "5th")
 MS = r"\d+\.\d ms$"
@@ -229,6 +229,24 @@ def test_ctrl_c_kills_it_as_the_signal_would(terminal):
     terminal.type("of" + CTRL_C)
     assert terminal.end() == -signal.SIGINT
     assert terminal.text == ""
+
+
+# Jobs are of a shell whose terminal is its own.
+SHELL = """
+import fcntl, os, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+"""
+
+
+def test_ctrl_z_stops_it_and_the_line_is_there_when_it_goes_on(words):
+    with Terminal(sys.executable, "-c", SHELL, PS1="$ ", CHARRNN_MODEL=str(words)) as terminal:
+        terminal.type(f"{sys.executable} -m charrnn complete --interactive\r")
+        terminal.wait_for("^1 the")
+        terminal.type("of th" + CTRL_Z)
+        terminal.wait_for("Stopped")
+        terminal.type("fg\r")
+        terminal.wait_for(rf"^> of th\n1 the   2 that   3 they   {MS}")
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "\x1b[<1;2M", "\x1b[M !!"])

@@ -184,6 +184,7 @@ class Session:
             keys.add("escape", digit)(lambda event: self._buffer.insert_text(event.data))
         for key in ("c-c", "<sigint>"):
             keys.add(key)(lambda event: event.app.exit(exception=KeyboardInterrupt))
+        keys.add("c-z")(lambda event: event.app.suspend_to_background())
         # Text that is typed or pasted may look like a click ("\x1b[31m", a colour), which
         # prompt_toolkit then fails to read; clicks that are real are not asked for.
         keys.add(Keys.Vt100MouseEvent)(lambda event: None)

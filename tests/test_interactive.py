@@ -231,6 +231,25 @@ def test_ctrl_c_kills_it_as_the_signal_would(terminal):
     assert terminal.text == ""
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it_leaves_nothing_on_the_screen(terminal, number):
+    terminal.type("th")
+    terminal.wait_for("1 the   2 that   3 they")
+    terminal.process.send_signal(number)
+    assert terminal.end() == -number
+    assert terminal.text == ""
+
+
+def test_a_signal_that_is_ignored_stays_so(words):
+    code = "trap '' HUP; exec \"$@\""
+    command = "bash", "-c", code, "bash", *CHARRNN, "complete", "--interactive", "-m", str(words)
+    with Terminal(*command) as terminal:
+        terminal.wait_for("^1 the")
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.type("th")
+        terminal.wait_for("1 the   2 that   3 they")
+
+
 # Jobs are of a shell whose terminal is its own.
 SHELL = """
 import fcntl, os, termios

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import sys
 import time
 from bisect import bisect_right
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+import typer
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
@@ -121,6 +123,14 @@ class Session:
         self._taken = False
         self._changed = asyncio.Event()  # an event loop has its own
         self._app.create_background_task(self._keep_up())
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self._end_by, number)
+
+    def _end_by(self, number: int) -> None:
+        """End as the signal would, which would leave the terminal as it is; a second one does."""
+        asyncio.get_running_loop().remove_signal_handler(number)
+        self._app.exit(exception=typer.Exit(128 + number))
 
     def _accept(self, buffer: Buffer) -> bool:
         self._app.exit(result=buffer.text)

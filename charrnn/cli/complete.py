@@ -114,11 +114,11 @@ def complete(
         answer = lm.complete(request, n, mode=mode, min_p=min_p, cache=cache)
         ms = 1000 * (time.perf_counter() - begin)
         found = found or bool(answer.suggestions)
-        unknown |= dict.fromkeys(lm.completer(cache).unknown(request, mode=mode))
         if as_json:
             write(_object(number, request, answer, ms))
         else:
             write(_lines(answer, scores, insert) + "\n" * (text is None), raw=raw)
+        unknown |= dict.fromkeys(lm.completer(cache).unknown(request, mode=mode))
     if unknown:  # behind all answers: who keeps one process open may not read stderr
         named = ", ".join(map(repr, list(unknown)[:_NAMED]))
         more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""

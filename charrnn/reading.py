@@ -11,11 +11,12 @@ from charrnn.backend import Array
 from charrnn.layers import States
 from charrnn.model import CHUNK, Model, Window
 from charrnn.params import LEFT
-from charrnn.text import Ids
+from charrnn.text import UNKNOWN, Ids
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 _STEPS = (CHUNK, 16, 1)  # windows that a context is read in
+_FEW = 4  # lanes that are not filled up to 16
 _REMEMBERED = 32
 #: Multiplications in a window from which on threads gain more than it takes to wake them.
 _SHARED = 2**27
@@ -97,7 +98,8 @@ class Reader:
 
         The window is a multiple of these sizes, so that few have to be made.
         """
-        (T, B), (steps, batch) = ids.shape, (-(-n // 16) * 16 for n in ids.shape)
+        T, B = ids.shape
+        steps, batch = -(-T // 16) * 16, _FEW if B <= _FEW else -(-B // 16) * 16
         room = ((0, steps - T), (0, batch - B))
         window = self.window(steps, batch)
         window.states = states
@@ -112,3 +114,25 @@ class Reader:
             window = self.model.window(steps, batch, self.side, threads=threads)
             self._windows[steps, batch] = window
         return self._windows[steps, batch]
+
+
+def log_likelihoods(
+    reader: Reader, context: list[int], continuations: list[list[int]], skip: int = 0
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """ln P(continuation | context) of each [n], without its first ``skip`` symbols, 0 or 1."""
+    reading = reader.read(context)
+    steps = max(map(len, continuations)) - 1
+    inputs = np.zeros((steps, len(continuations)), np.int32)
+    targets = np.full_like(inputs, -1)
+    for column, ids in enumerate(continuations):
+        inputs[: len(ids) - 1, column] = ids[:-1]
+        targets[: len(ids) - 1, column] = ids[1:]
+    scores = np.zeros(len(continuations))
+    if steps:
+        losses = reader.losses(reading.states, inputs, np.maximum(targets, UNKNOWN))
+        scores -= np.where(targets >= 0, losses, 0).sum(axis=0)
+    if not skip:
+        first = np.array([ids[0] for ids in continuations])
+        logits = reading.logits[0].astype(np.float64)
+        scores += logits[first] - np.logaddexp.reduce(logits)
+    return scores

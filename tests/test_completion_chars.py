@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import re
 from collections import defaultdict
 
@@ -17,7 +19,7 @@ from charrnn.config import MODES
 from charrnn.text import CharVocabulary
 from charrnn.text.tokens import WORDS
 from tests.support.stacks import model_backends
-from tests.support.tiny import completer, expected, tiny_model
+from tests.support.tiny import completer, expected, probability, tiny_model
 
 ONE_KIND, TWO_KINDS = "\n .aAb'", "\n .aA'’"
 SCALES = {"flat": 0.1, "even": 2.0, "peaked": 6.0}
@@ -199,6 +201,59 @@ def test_a_word_in_capitals_is_read_in_small_letters_and_goes_on_in_capitals(tex
     assert max(ratios) == pytest.approx(min(ratios)), "of that, what may be in capitals"
     assert len({s.insert for s in shouted.suggestions}) == len(shouted.suggestions)
     assert all(s.text == s.text.upper() for s in shouted.suggestions if " " not in s.insert)
+
+
+@pytest.mark.parametrize(
+    "likely, typed, reading",
+    [
+        ("A", "a", "A"),
+        ("A", "ab", "Ab"),
+        ("a", "A", "a"),
+        ("a", "Ab", "ab"),
+        ("A", "AB", "Ab"),
+        ("a", "AB", "ab"),
+        ("A", "aB", "aB"),
+        ("a", "AbB", "AbB"),
+        ("A", "c", "c"),
+        ("a", "C", "c"),
+        ("a", "Cb", "cb"),
+        ("A", "a" + 15 * "b", "A" + 15 * "b"),
+        ("A", "a" + 16 * "b", "a" + 16 * "b"),
+        ("A", "4", "4"),
+        ("A", "", ""),
+    ],
+)
+@pytest.mark.parametrize("times, switches", [(19, False), (21, True)])
+def test_a_word_is_read_in_the_case_that_it_is_typed_in_unless_another_is_much_likelier(
+    likely, typed, reading, times, switches
+):
+    weights = dict.fromkeys("\n .aAbBc4", 1.0) | {likely: float(times)}
+    known = blind(weights)._words
+    stays = "c" + typed[1:] if typed[:1] == "C" else "ab" if typed == "AB" else typed
+    assert known.begun("ab ", typed)[0] == (reading if switches else stays)
+
+
+@pytest.mark.parametrize("typed, other", [("a", "A"), ("A", "a"), ("ab", "Ab"), ("Ab", "ab")])
+def test_what_is_read_in_another_case_goes_on_as_that_does(monkeypatch, typed, other):
+    """Behind these contexts: some speak for what is typed."""
+    switched = set()
+    for seed, before in itertools.product(range(6), ("", "ab ", "B. ")):
+        found = completer_of(ONE_KIND, "even", seed)
+        ids = [found.vocabulary.start, *found.vocabulary.encode(before)]
+        spelled = [found.vocabulary.encode(form).tolist() for form in (typed, other)]
+        as_typed, in_the_other = probability(found._words.reader.model, ids, spelled)
+        monkeypatch.setattr(chars, "_AS_TYPED", math.log(1.2))
+        answer = found.complete(before + typed, 9)
+        monkeypatch.setattr(chars, "_AS_TYPED", math.inf)
+        read = other if in_the_other > 1.2 * as_typed else typed
+        switched.add(read)
+        expected = found.complete(before + read, 9)
+        assert [(s.insert, s.p) for s in answer.suggestions] == [
+            (s.insert, s.p) for s in expected.suggestions
+        ]
+        assert answer.prefix == typed
+        assert all(s.text.startswith(typed) for s in answer.suggestions if s.insert[0] != " ")
+    assert switched == {typed, other}
 
 
 def test_a_model_without_small_letters_completes_capitals():

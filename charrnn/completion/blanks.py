@@ -13,8 +13,7 @@ import numpy as np
 from charrnn.completion.chars import CharCompleter
 from charrnn.completion.request import MAX_CONTEXT, Blank, Floats, fold, softmax
 from charrnn.completion.words import ANY, WordCompleter
-from charrnn.reading import Reader
-from charrnn.text import UNKNOWN
+from charrnn.reading import Reader, log_likelihoods
 
 CANDIDATES = 64  # that come from a side, or are ranked by what follows them
 _SCORED = {"word": 12, "char": 48}  # symbols beside a blank that a candidate is judged by
@@ -86,7 +85,7 @@ class CharBlanks:
         """The n likeliest of the candidates, and their probabilities among these."""
         encode, prefix = self.chars.vocabulary.encode, blank.prefix
         left, right = self.chars.context(blank.left), encode(blank.right)[:MAX_CONTEXT].tolist()
-        typed, letters = self.chars.begun(prefix)
+        typed, letters = self.chars.begun(blank.left, prefix)
         search = self.chars.search([*left, *encode(typed).tolist()], typed, letters)
         search.begin("")
         if not right:
@@ -129,23 +128,3 @@ def _merged(words: list[str], p: Floats) -> Ranked:
         groups.setdefault(fold(word), []).append((word, weight))
     ranked = [(max(g, key=lambda pair: pair[1])[0], sum(w for _, w in g)) for g in groups.values()]
     return sorted(ranked, key=lambda pair: -pair[1])
-
-
-def log_likelihoods(
-    reader: Reader, context: list[int], continuations: list[list[int]], skip: int = 0
-) -> Floats:
-    """ln P(continuation | context) of each [n], without its first ``skip`` symbols, 0 or 1."""
-    reading = reader.read(context)
-    steps = max(map(len, continuations)) - 1
-    inputs = np.zeros((steps, len(continuations)), np.int32)
-    targets = np.full_like(inputs, -1)
-    for column, ids in enumerate(continuations):
-        inputs[: len(ids) - 1, column] = ids[:-1]
-        targets[: len(ids) - 1, column] = ids[1:]
-    losses = reader.losses(reading.states, inputs, np.maximum(targets, UNKNOWN))
-    scores: Floats = -np.where(targets >= 0, losses, 0).sum(axis=0)
-    if not skip:
-        first = np.array([ids[0] for ids in continuations])
-        logits = reading.logits[0].astype(np.float64)
-        scores += logits[first] - np.logaddexp.reduce(logits)
-    return scores

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from charrnn.completion.request import MAX_CONTEXT, Request, Suggestion, in_case_of, recent, shouted
 from charrnn.completion.search import Alphabet, Mask, Search
-from charrnn.reading import Reader
+from charrnn.reading import Reader, log_likelihoods
 from charrnn.text import UNKNOWN, CharVocabulary
+
+#: What speaks for the case in which a word is typed: another has to be so much likelier. Chosen on
+#: messages held out: who types in small letters saves 0.6 % more keys, who does not 0.1 % fewer.
+_AS_TYPED = math.log(20)
+_LONGEST = 16  # characters of a beginning whose case is judged
 
 
 class CharCompleter:
@@ -28,22 +35,39 @@ class CharCompleter:
         read = recent(request.head + request.tail, MAX_CONTEXT)
         return self.vocabulary.unknown_symbols(read)
 
-    def begun(self, prefix: str) -> tuple[str, Mask]:
-        """How the beginning of a word is read, and the letters that it may go on with.
+    def begun(self, before: str, prefix: str) -> tuple[str, Mask]:
+        """How the beginning of a word behind ``before`` is read, and the letters it may go on with.
 
-        Few words are known in capitals: it is read in small letters where these are.
+        Few words are known in capitals: it is read in small letters where these are known. And
+        whoever types "on mon" may mean Monday: it is read as if with a capital, or without one,
+        where that is much likelier.
         """
+        forms = self._forms(prefix)
+        reading = forms[0]
+        if len(forms) > 1:
+            spelled = [self.vocabulary.encode(form).tolist() for form in forms]
+            first, other = log_likelihoods(self.reader, self.context(before), spelled)
+            reading = forms[1] if other > first + _AS_TYPED else forms[0]
         if not shouted(prefix):
-            return prefix, self.alphabet.letters
+            return reading, self.alphabet.letters
+        return reading, self.alphabet.capitals if shouted(reading) else self.alphabet.small
+
+    def _forms(self, prefix: str) -> list[str]:
+        """The forms in which it may be meant; first that which it is read in if in doubt."""
         small = prefix.lower()
-        if len(small) == len(prefix) and (self.vocabulary.encode(small) != UNKNOWN).all():
-            return small, self.alphabet.small
-        return prefix, self.alphabet.capitals
+        capital = small[:1].upper() + small[1:]
+        forms = [small, capital] if prefix == small or shouted(prefix) else [capital, small]
+        if prefix not in forms and not shouted(prefix):
+            return [prefix]
+        encode = self.vocabulary.encode
+        known = [form for form in dict.fromkeys(forms)
+                 if len(form) == len(prefix) and (encode(form) != UNKNOWN).all()]  # fmt: skip
+        return known[: 2 if len(prefix) <= _LONGEST else 1] or [prefix]
 
     def complete(self, request: Request, n: int) -> tuple[list[Suggestion], float]:
         """The n likeliest words, and a bound on the probability of all others."""
         tail = request.tail
-        typed, letters = self.begun(tail)
+        typed, letters = self.begun(request.head, tail)
         search = self.search(self.context(request.head + typed), typed, letters)
         for lead, wanted in (("", request.partial), (" ", request.whole)):
             if wanted:

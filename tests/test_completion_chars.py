@@ -352,3 +352,8 @@ def test_a_very_long_line(text):
 )
 def test_what_is_read_as_unknown(text, unknown):
     assert completer_of(ONE_KIND, "even", 0).unknown(text) == unknown
+
+
+@pytest.mark.parametrize("text", ["a Ab", "a ABB", "AB", "a____ AB____"])
+def test_a_capital_that_is_read_as_a_small_letter_is_not_unknown(text):
+    assert completer("\n ab").unknown(text) == []

@@ -206,10 +206,35 @@ def test_a_word_in_no_such_form_is_read_as_its_other_form_or_as_unknown(
         ("zzz " + "the " * 5000, "auto", []),
         ("zz" * 5000 + "z the ", "auto", []),
         ("z" * 20_000, "prefix", []),
+        ("the ca", "next", ["ca"]),  # others begin so, but it is said to be whole
+        ("the cat", "next", []),
+        ("nato", "next", []),
+        ("the -", "auto", [" -"]),
+        ("the -", "next", [" - "]),
+        ("the.", "auto", []),
+        ("go;", "auto", [";"]),
+        ("go;", "next", ["; "]),
+        ("zzz'", "auto", ["zzz"]),  # with a space behind it, as it is read, "' " is known
+        ("____ the zzz", "auto", ["zzz"]),
     ],
 )
 def test_what_is_read_as_unknown(text, mode, unknown):
     assert found_with().unknown(text, mode=mode) == unknown
+
+
+def test_the_unknown_word_itself_is_not_named():
+    vocabulary = WordVocabulary(["\n", "the"], PRETOKENIZED)
+    found = Completer(tiny_model(vocabulary), vocabulary)
+    assert found.unknown("<unk> the zzz, the.") == ["zzz,", "the."]
+
+
+@pytest.mark.parametrize("symbols", [("; ",), (";",)])
+@pytest.mark.parametrize("mode", ["auto", "next", "prefix"])
+def test_behind_a_word_it_is_unknown_as_it_is_read_alone(symbols, mode):
+    """With a space behind it or without one; if either may be, as the model knows it."""
+    read = {"auto": symbols, "next": ("; ",), "prefix": (";",)}[mode]
+    found = completer(["\n", "the", *symbols]).unknown("the;", mode=mode)
+    assert found == [s for s in read if s not in symbols]
 
 
 def test_an_unknown_word_with_more_behind_it_is_not_whole():

@@ -32,8 +32,8 @@ class CharCompleter:
 
     def unknown(self, request: Request) -> list[str]:
         """The characters of what is read that the model does not know."""
-        read = recent(request.head + request.tail, MAX_CONTEXT)
-        return self.vocabulary.unknown_symbols(read)
+        reading = self._forms(request.tail)[0]  # in small letters, the model may know it
+        return self.vocabulary.unknown_symbols(recent(request.head + reading, MAX_CONTEXT))
 
     def begun(self, before: str, prefix: str) -> tuple[str, Mask]:
         """How the beginning of a word behind ``before`` is read, and the letters it may go on with.

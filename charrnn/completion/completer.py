@@ -93,11 +93,12 @@ class Completer:
         """
         if not has_one_form(text):
             text = settle_form(text, self.vocabulary, self._characters)
-        requests = [Request.of(text, mode)]
+        requests, right = [Request.of(text, mode)], ""
         if gaps := blanks(text):
             requests = [Request(gap.left, gap.prefix, whole=False, partial=True) for gap in gaps]
-            requests.append(Request(gaps[-1].right, "", whole=False, partial=True))
-        found = itertools.chain.from_iterable(map(self._words.unknown, requests))
+            right = gaps[-1].right
+        found = list(itertools.chain.from_iterable(map(self._words.unknown, requests)))
+        found += self.vocabulary.unknown_symbols(right)
         return [symbol for symbol in dict.fromkeys(found) if symbol.strip()]
 
     @functools.cached_property

@@ -102,18 +102,33 @@ class WordCompleter:
 
     def before_a_word(self, text: str, space: str = "") -> list[int]:
         """The ids of ``text`` and ``space`` where a word is to follow."""
-        tokens = self.tokenizer.split(recent(text, _MAX_CHARACTERS) + space + ANY)[:-1]
-        return [self.vocabulary.start, *recent(self.encoded(tokens), MAX_CONTEXT)]
+        ids = self.encoded(self._tokens(recent(text, _MAX_CHARACTERS) + space))
+        return [self.vocabulary.start, *recent(ids, MAX_CONTEXT)]
+
+    def _tokens(self, text: str) -> list[str]:
+        """Of a text that a word follows."""
+        return self.tokenizer.split(text + ANY)[:-1]
 
     def unknown(self, request: Request) -> list[str]:
         """The words of what is read that the model does not know."""
         read = recent(request.head, _MAX_CHARACTERS)
         if len(read) < len(request.head):  # it begins anywhere
             read = read[len(read.split(maxsplit=1)[0]) :] if read.strip() else ""
-        found = self.vocabulary.unknown_symbols(read)
-        if request.tail and request.whole and not self.lexicon.groups(request.tail):
-            found += self.vocabulary.unknown_symbols(request.tail)
-        return found
+        tokens = self._tokens(read)
+        if request.tail:
+            known = self.lexicon.groups(request.tail)
+            if not request.partial:  # those that begin so do not count
+                known = known[: len(known) - len(self.lexicon.longer(request.tail))]
+            if request.whole and not known:
+                tokens += self._tokens(request.tail + " ")
+        elif request.whole:  # "; " may be known where ";" is not
+            spaced = self._tokens(read + " ")
+            glued = request.partial and tokens[:-1] == spaced[:-1]
+            if not glued or UNKNOWN not in self.encoded(spaced[-1:]):
+                tokens = spaced
+        ids = self.vocabulary.encode_symbols(tokens).tolist()
+        unknown = [t for n, t in zip(ids, tokens, strict=True) if n == UNKNOWN]
+        return [t for t in unknown if t != self.tokenizer.unknown]
 
     def encoded(self, tokens: Sequence[str]) -> list[int]:
         """The ids of tokens; space that the model does not know says nothing about a text."""
@@ -178,7 +193,7 @@ class WordCompleter:
 
     def _typed(self, context: list[int], word: str) -> list[int]:
         """The ids of a word as it is written, or as it is likeliest but for its case."""
-        ids = self.encoded(self.tokenizer.split(word + " " + ANY)[:-1])
+        ids = self.encoded(self._tokens(word + " "))
         groups = self.lexicon.groups(word)
         if ids != [UNKNOWN] or len(groups) == len(self.lexicon.longer(word)):
             return ids

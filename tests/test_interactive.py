@@ -240,6 +240,19 @@ def test_a_signal_that_ends_it_leaves_nothing_on_the_screen(terminal, number):
     assert terminal.text == ""
 
 
+@pytest.mark.parametrize("keys, numbers", [("", (1, 15)), ("\r", (15,)), ("\r", (1,))])
+def test_signals_that_come_together_or_with_enter_end_it_too(terminal, keys, numbers):
+    """As systemd sends two; it may be the line or the signal that it sees first."""
+    terminal.type("th")
+    terminal.wait_for("1 the   2 that   3 they")
+    terminal.process.send_signal(signal.SIGSTOP)
+    terminal.type(keys)
+    for number in (*numbers, signal.SIGCONT):
+        terminal.process.send_signal(number)
+    assert -terminal.end() in numbers
+    assert terminal.text in ("", "th" if keys else "")
+
+
 def test_a_signal_that_is_ignored_stays_so(words):
     code = "trap '' HUP; exec \"$@\""
     command = "bash", "-c", code, "bash", *CHARRNN, "complete", "--interactive", "-m", str(words)

@@ -87,6 +87,7 @@ class Session:
         self._load, self._mode = load, mode
         self._answer: _Answer | None = None
         self._taken = False  # the word before the cursor: so it is whole
+        self._ended: typer.Exit | None = None  # by a signal
         self._changed = asyncio.Event()
         self._buffer = Buffer(
             multiline=False,
@@ -118,6 +119,8 @@ class Session:
                 except EOFError:
                     return
                 write(line + "\n")
+                if self._ended:
+                    raise self._ended
 
     def _begin(self) -> None:
         self._taken = False
@@ -130,7 +133,9 @@ class Session:
     def _end_by(self, number: int) -> None:
         """End as the signal would, which would leave the terminal as it is; a second one does."""
         asyncio.get_running_loop().remove_signal_handler(number)
-        self._app.exit(exception=typer.Exit(128 + number))
+        self._ended = typer.Exit(128 + number)
+        if not self._app.is_done:  # by Enter, or by another signal, just now
+            self._app.exit(exception=self._ended)
 
     def _accept(self, buffer: Buffer) -> bool:
         self._app.exit(result=buffer.text)

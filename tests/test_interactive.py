@@ -253,6 +253,13 @@ def test_signals_that_come_together_or_with_enter_end_it_too(terminal, keys, num
     assert terminal.text in ("", "th" if keys else "")
 
 
+def test_a_broken_pipe_does_not_end_it(terminal):
+    """Of the event loop of a line that was just entered; nobody reads what it prints by a pipe."""
+    terminal.process.send_signal(signal.SIGPIPE)
+    terminal.type("th")
+    terminal.wait_for("1 the   2 that   3 they")
+
+
 def test_a_signal_that_is_ignored_stays_so(words):
     code = "trap '' HUP; exec \"$@\""
     command = "bash", "-c", code, "bash", *CHARRNN, "complete", "--interactive", "-m", str(words)

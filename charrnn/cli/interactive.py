@@ -110,6 +110,8 @@ class Session:
 
     def run(self) -> None:
         """Print each line that is entered; until the input ends, or a ``KeyboardInterrupt``."""
+        # An event loop that closes may be told just then, through a pipe, what its thread has done.
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         with ThreadPoolExecutor(1) as self._thread:
             self._complete = self._thread.submit(self._load).result()  # a GPU is a thread's
             while True:

@@ -250,6 +250,12 @@ def test_what_is_unknown_is_named_once_behind_all_answers(complete, model):
     assert (found.code, found.err) == (0, f"charrnn: read as the unknown {expected}\n")
 
 
+def test_what_is_unknown_depends_on_the_mode(complete, model):
+    """A word that is not whole is none of the model's yet."""
+    expected = "charrnn: read as the unknown character: 'z', 'p'\n"
+    assert complete("--prefix", "zap").err == (expected if model.config.level == "char" else "")
+
+
 def test_a_reader_that_has_enough_ends_it_quietly(folder):
     with serve(folder, "--json") as process:
         process.stdin.write(b"the \n")

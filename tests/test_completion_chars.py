@@ -256,6 +256,20 @@ def test_what_is_read_in_another_case_goes_on_as_that_does(monkeypatch, typed, o
     assert switched == {typed, other}
 
 
+def test_a_form_that_is_longer_than_what_is_typed_is_none():
+    assert completer("\n .iIİ\u0307")._words.begun("", "İİ")[0] == "İİ"
+
+
+def test_the_case_of_a_blank_depends_on_what_stands_before_it(monkeypatch):
+    asked = []
+    begun = chars.CharCompleter.begun
+    monkeypatch.setattr(
+        chars.CharCompleter, "begun", lambda *given: asked.append(given[1:]) or begun(*given)
+    )
+    completer_of(ONE_KIND, "even", 0).complete("ab a____ b", 1)
+    assert asked == [("ab ", "a")]
+
+
 def test_a_model_without_small_letters_completes_capitals():
     answer = completer("\n .AB'").complete("AB", 5, mode="prefix")
     assert len(answer.suggestions) == 5

@@ -206,6 +206,7 @@ def test_a_word_in_no_such_form_is_read_as_its_other_form_or_as_unknown(
         ("zzz " + "the " * 5000, "auto", []),
         ("zz" * 5000 + "z the ", "auto", []),
         ("z" * 20_000, "prefix", []),
+        (" " * 20_000, "auto", []),
         ("the ca", "next", ["ca"]),  # others begin so, but it is said to be whole
         ("the cat", "next", []),
         ("nato", "next", []),
@@ -274,7 +275,10 @@ def test_behind_a_comma_the_space_is_weighed(seed, scale, n):
         ("☺", "<unk>", " "),
         ("a !", "<unk>", " "),
         ("a ]", "<unk>", " "),
+        ("a .", "<unk>", " "),
+        ("a %", "<unk>", " "),
         ("a $", "<unk>", ""),
+        ("a$", "<unk>", " "),
         ("a...", "<unk>", " "),
         ("a [", "<unk>", ""),
     ],

@@ -119,7 +119,9 @@ class CharVocabulary:
         return self.encode(text), "", self.encode("")
 
     def unknown_symbols(self, text: str) -> list[str]:
-        return [s for s in dict.fromkeys(text) if s not in self.symbols]
+        known = set(self.symbols)  # thousands, of Chinese
+        return [s for s in dict.fromkeys(text) if s not in known]
 
     def without_unknown(self, text: str, growing: bool = False) -> str:
-        return "".join(s for s in text if s in self.symbols)
+        known = set(self.symbols)
+        return "".join(s for s in text if s in known)
